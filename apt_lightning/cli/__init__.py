@@ -1,0 +1,108 @@
+"""The ``apt`` command: finds the sub-command and imports only what it needs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from apt_lightning import __version__
+from apt_lightning.errors import AptError
+
+COMMANDS = {
+    "synthesize": "write a synthetic First Impressions set: drawn faces, synthesised speech",
+    "prepare": "turn clips into one feature store; goes on where it stopped",
+    "doctor": "open every clip and name each fault",
+    "features": "put features made elsewhere into a store",
+    "audit": "check a data set for leaks, placeholder labels and duplicates",
+    "fit": "train one stage from a YAML",
+    "validate": "evaluate a stage on the validation split",
+    "test": "evaluate a stage on the test split",
+    "predict": "write the predictions of a stage for any clips of a store",
+    "run": "train all stages in order, for one or more seeds and folds; resumable",
+    "score": "five traits for your own videos",
+    "compare": "paired, source-clustered comparison of two runs",
+    "ablate": "modalities, embeddings, anchors, losses and seeds in one table",
+    "sweep": "search stage 3's hyperparameters without an account",
+    "report": "one self-contained HTML page about one or more runs",
+}
+LIGHTNING = ("fit", "validate", "test", "predict")
+"""Commands that LightningCLI parses itself."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT."""
+
+
+def usage() -> str:
+    """Text of ``apt --help``."""
+    lines = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: apt COMMAND [options]     (also: apt-lightning, python -m apt_lightning)\n\n"
+        "Apparent personality traits from video, voice and words (arXiv 2405.03846).\n"
+        f"Apparent, not actual, personality; not for hiring or ranking people.\n\n{lines}\n\n"
+        "`apt COMMAND --help` lists a command's options. `--debug` shows the traceback of an error."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``apt`` command line.
+
+    Args:
+        argv: Words after ``apt``; those of the process if not given.
+
+    Returns:
+        Exit status: 0 done, 1 something asked for was not done, 2 a usage or input error, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        print(f"apt-lightning {__version__}")
+        return 0
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch(words)
+    except BrokenPipeError:  # the reader, `head` for example, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"\napt: interrupted; the same `apt {words[0]}` command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except (AptError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"apt: error: {text}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean `apt {close[0]}`?" if close else "`apt --help` lists them."
+        print(f"apt: error: no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    if name in LIGHTNING:
+        from apt_lightning.cli.lightning import run_lightning
+
+        return run_lightning(words)
+    import jsonargparse
+
+    module = importlib.import_module(f"apt_lightning.cli.{name}")
+    parser = jsonargparse.ArgumentParser(
+        prog=f"apt {name}", description=f"{module.__doc__}\n", formatter_class=jsonargparse.DefaultHelpFormatter
+    )
+    module.add_arguments(parser)
+    try:
+        args = parser.parse_args(rest)
+    except SystemExit as stop:  # argparse's way to end after --help (0) or a usage error (2)
+        return int(stop.code or 0)
+    return int(module.run(args))
