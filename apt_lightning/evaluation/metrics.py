@@ -1,0 +1,281 @@
+"""Metrics per trait and on average, with intervals over sources.
+
+Every metric is a function of a few sums over clips, so a bootstrap over sources costs one matrix product.
+
+A figure that does not exist is NaN, with the reason in :attr:`Scores.undefined`, and shown as "undefined":
+
+====================  ==========================================================================
+figure                undefined
+====================  ==========================================================================
+1-MAE, RMSE           without a labelled clip
+low, high             without a labelled clip in C1 or C4
+R2, sd ratio          for fewer than two labelled clips, or if their labels are all equal
+PCC                   the same, or if the predictions are all equal
+CCC                   for fewer than two labelled clips, or if labels and predictions are all one value
+mean of the traits    if one of the five is undefined
+an interval           for clips of fewer than two sources, or if many bootstrap samples leave it undefined
+====================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from apt_lightning.evaluation.clusters import (
+    LEVEL,
+    RESAMPLES,
+    bootstrap_sums,
+    cluster_sums,
+    percentile_interval,
+)
+from apt_lightning.evaluation.predictions import Predictions
+from apt_lightning.evaluation.tables import interval, number, render
+from apt_lightning.traits import SHORT, TraitStatistics, trait_classes
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+METRICS = ("1-MAE", "RMSE", "R2", "PCC", "CCC", "sd ratio", "low", "high")
+"""1-MAE (paper Eq. 9), root mean squared error, determination, Pearson correlation, concordance
+correlation (Lin 1989, population moments), predicted over true standard deviation, and 1-MAE on the clips in
+C1 (low) and C4 (high) (paper Table 2). Higher is better, except for RMSE, and for the ratio, best at 1."""
+COLUMNS = (*SHORT, "mean")
+"""Columns of every table: the five traits and their mean."""
+
+_N, _ABS, _SQ, _T, _P, _TT, _PP, _TP, _LOW_N, _LOW, _HIGH_N, _HIGH = range(12)
+_CONSTANT = 1e-14
+"""Variance below which values count as all equal: a deviation of 1e-7, the rounding of float32 on [0, 1]."""
+
+
+def moments(true: FloatArray, predicted: FloatArray, classes: IntArray | None = None) -> FloatArray:
+    """What each clip adds to the sums that all metrics are functions of.
+
+    Args:
+        true: (N, 5) labels, NaN where missing.
+        predicted: (N, 5) predictions.
+        classes: (N, 5) classes of the labels from :func:`apt_lightning.traits.trait_classes`; without them
+            ``low`` and ``high`` are undefined.
+
+    Returns:
+        (N, 5, 12); zero where the label is missing.
+    """
+    known = ~np.isnan(true)
+    t, p = np.where(known, true, 0.0), np.where(known, predicted, 0.0)
+    error = np.abs(p - t)
+    low, high = (known & (classes == c) if classes is not None else np.zeros_like(known) for c in (0, 3))
+    parts = (known, error, error**2, t, p, t * t, p * p, t * p, low, low * error, high, high * error)
+    return np.stack([np.asarray(part, dtype=np.float64) for part in parts], axis=-1)
+
+
+def figures(sums: FloatArray) -> dict[str, FloatArray]:
+    """Compute every metric from sums of :func:`moments`.
+
+    Args:
+        sums: (..., 5, 12).
+
+    Returns:
+        Metric name to (..., 6): the five traits and their mean; NaN where undefined.
+    """
+    n = sums[..., _N]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_t, mean_p = sums[..., _T] / n, sums[..., _P] / n
+        var_t, var_p = sums[..., _TT] / n - mean_t**2, sums[..., _PP] / n - mean_p**2
+        cov = sums[..., _TP] / n - mean_t * mean_p
+        gap = (mean_t - mean_p) ** 2
+        mse = sums[..., _SQ] / n
+        spread_t, spread_p = (n > 1) & (var_t > _CONSTANT), (n > 1) & (var_p > _CONSTANT)
+        values = {
+            "1-MAE": 1 - sums[..., _ABS] / n,
+            "RMSE": np.sqrt(mse),
+            "R2": np.where(spread_t, 1 - mse / var_t, np.nan),
+            "PCC": np.where(spread_t & spread_p, cov / np.sqrt(var_t * var_p), np.nan),
+            "CCC": np.where(
+                (n > 1) & (var_t + var_p + gap > _CONSTANT), 2 * cov / (var_t + var_p + gap), np.nan
+            ),
+            "sd ratio": np.where(spread_t, np.sqrt(np.maximum(var_p, 0) / var_t), np.nan),
+            "low": 1 - sums[..., _LOW] / sums[..., _LOW_N],
+            "high": 1 - sums[..., _HIGH] / sums[..., _HIGH_N],
+        }
+    return {name: np.concatenate([v, v.mean(axis=-1, keepdims=True)], axis=-1) for name, v in values.items()}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics of one set of clips; every array is (6,): five traits and their mean."""
+
+    values: dict[str, FloatArray]
+    """Metric name to figures, NaN where undefined."""
+    lower: dict[str, FloatArray]
+    """Lower ends of the intervals."""
+    upper: dict[str, FloatArray]
+    """Upper ends."""
+    clips: dict[str, IntArray]
+    """Labelled clips that each figure rests on; for the mean, the least over the traits."""
+    undefined: dict[tuple[str, str], str]
+    """(metric, column) to the reason why there is no figure."""
+    n_clips: int
+    n_sources: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for a JSON file; an undefined figure is null."""
+        return {
+            "clips": self.n_clips,
+            "sources": self.n_sources,
+            "columns": list(COLUMNS),
+            "metrics": {
+                name: {
+                    "value": _plain(self.values[name]),
+                    "lower": _plain(self.lower[name]),
+                    "upper": _plain(self.upper[name]),
+                    "clips": self.clips[name].tolist(),
+                }
+                for name in self.values
+            },
+            "undefined": [[metric, column, why] for (metric, column), why in self.undefined.items()],
+        }
+
+
+def _plain(values: FloatArray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def score(
+    predictions: Predictions,
+    statistics: TraitStatistics | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Scores:
+    """Compute every metric on a set of clips, with percentile intervals from a bootstrap over sources.
+
+    Args:
+        predictions: Labels and predictions.
+        statistics: Means and deviations of the *training* split, which cut C1 and C4; without them ``low``
+            and ``high`` are undefined.
+        resamples: Bootstrap samples; 0 for no intervals.
+        level: Nominal coverage of the intervals.
+        seed: Seed of the bootstrap.
+
+    Example:
+        >>> labels = np.array([[0.2] * 5, [0.6] * 5])
+        >>> p = Predictions(["a.000.mp4", "b.000.mp4"], ["a", "b"], np.zeros(2), labels, np.full((2, 5), 0.4))
+        >>> s = score(p, resamples=0)
+        >>> float(s.values["1-MAE"][-1]), s.undefined["PCC", "EXT"]
+        (0.8, 'the predictions are all equal')
+    """
+    classes = trait_classes(predictions.true, statistics) if statistics is not None else None
+    sums = cluster_sums(moments(predictions.true, predictions.predicted, classes), predictions.sources)
+    total = sums.sum(axis=0)
+    values = figures(total)
+    lower = {name: np.full(6, np.nan) for name in METRICS}
+    upper = {name: np.full(6, np.nan) for name in METRICS}
+    if resamples and len(sums) > 1:
+        for name, samples in figures(bootstrap_sums(sums, resamples, seed)).items():
+            lower[name], upper[name] = percentile_interval(samples, level)
+    counts = {name: total[:, {"low": _LOW_N, "high": _HIGH_N}.get(name, _N)] for name in METRICS}
+    return Scores(
+        values,
+        lower,
+        upper,
+        {name: np.append(n, n.min()).astype(np.int64) for name, n in counts.items()},
+        _reasons(total, values, classes is not None),
+        len(predictions),
+        len(sums),
+    )
+
+
+def _reasons(
+    total: FloatArray, values: dict[str, FloatArray], has_classes: bool
+) -> dict[tuple[str, str], str]:
+    """Say why each figure that is NaN does not exist."""
+    reasons = {}
+    for name in METRICS:
+        for column in np.flatnonzero(np.isnan(values[name])):
+            if column == len(SHORT):
+                missing = [SHORT[i] for i in np.flatnonzero(np.isnan(values[name][:-1]))]
+                reasons[name, "mean"] = f"undefined for {', '.join(missing)}"
+                continue
+            n, t, tt = total[column, [_N, _T, _TT]]
+            if name in ("low", "high"):
+                rank = "C1" if name == "low" else "C4"
+                why = f"no clip in {rank}" if has_classes else "the training split's thresholds are not known"
+            elif n == 0:
+                why = "no labelled clip"
+            elif n == 1:
+                why = "one labelled clip only"
+            elif tt / n - (t / n) ** 2 <= _CONSTANT:
+                why = "the labels are all equal"
+            else:
+                why = "the predictions are all equal"
+            reasons[name, SHORT[column]] = why
+    return reasons
+
+
+def score_by_seen(
+    predictions: Predictions,
+    statistics: TraitStatistics | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, Scores]:
+    """Compute the metrics on all clips, and apart on clips with and without a source that training holds.
+
+    Args:
+        predictions: Labels and predictions.
+        statistics: Of the training split.
+        resamples: Bootstrap samples.
+        level: Nominal coverage.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        ``all``, ``seen sources``, ``unseen sources``; a part without clips is left out.
+    """
+    seen = predictions.seen_source
+    parts = {"all": np.ones_like(seen), "seen sources": seen, "unseen sources": ~seen}
+    return {
+        name: score(predictions.select(rows), statistics, resamples, level, seed)
+        for name, rows in parts.items()
+        if rows.any()
+    }
+
+
+def score_table(scores: Scores, title: str, metrics: Sequence[str] = METRICS) -> str:
+    """Lay out the metrics of one set of clips, a row a metric.
+
+    Args:
+        scores: From :func:`score`.
+        title: What the clips are; their number is added.
+        metrics: Which rows.
+    """
+    rows = [[name, *_cells(scores, name)] for name in metrics]
+    notes = [f"{m}, {c}: undefined, {why}." for (m, c), why in scores.undefined.items() if m in metrics]
+    title = f"{title}: {scores.n_clips} clips of {scores.n_sources} sources"
+    low, high = scores.clips["low"][:-1], scores.clips["high"][:-1]
+    if high.any() or low.any():
+        title += f" (low: {'/'.join(map(str, low))}, high: {'/'.join(map(str, high))} clips a trait)"
+    return render(["", *COLUMNS], rows, title, notes)
+
+
+def comparison_table(systems: dict[str, Scores], title: str, metric: str = "1-MAE") -> str:
+    """Lay out one metric of several systems on the same clips, a row a system, as the paper's Table 1.
+
+    Args:
+        systems: Name to scores.
+        title: What the clips are.
+        metric: One of :data:`METRICS`.
+    """
+    rows = [[name, *_cells(scores, metric)] for name, scores in systems.items()]
+    sizes = {(scores.n_clips, scores.n_sources) for scores in systems.values()}
+    counts = "; ".join(f"{clips} clips of {sources} sources" for clips, sources in sorted(sizes))
+    return render(["", *COLUMNS], rows, f"{title}, {metric}: {counts}")
+
+
+def _cells(scores: Scores, metric: str) -> list[str]:
+    value, lower, upper = scores.values[metric], scores.lower[metric], scores.upper[metric]
+    if np.isnan(lower).all():
+        return [number(float(v)) for v in value]
+    return [interval(float(v), float(a), float(b)) for v, a, b in zip(value, lower, upper, strict=True)]

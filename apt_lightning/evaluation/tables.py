@@ -1,0 +1,99 @@
+"""Numbers and tables as every command prints them: Markdown that also reads well in a terminal."""
+
+import math
+from collections.abc import Sequence
+
+UNDEFINED = "undefined"
+"""What a figure that does not exist is shown as (a correlation with a constant, a mean of no clips)."""
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Write a figure without its leading zero, as the paper's tables do.
+
+    Args:
+        value: The figure; NaN means that it does not exist.
+        digits: Digits after the point.
+
+    Example:
+        >>> number(0.91274), number(-0.0012), number(1.5, 2), number(float("nan"))
+        ('.9127', '-.0012', '1.50', 'undefined')
+    """
+    if not math.isfinite(value):
+        return UNDEFINED
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def interval(value: float, lower: float, upper: float, digits: int = 4) -> str:
+    """Write a figure with its interval.
+
+    Args:
+        value: The figure.
+        lower: Lower end of its interval.
+        upper: Upper end.
+        digits: Digits after the point.
+
+    Example:
+        >>> interval(0.9127, 0.9101, 0.915)
+        '.9127 [.9101, .9150]'
+        >>> interval(0.9127, float("nan"), float("nan"))
+        '.9127 [undefined]'
+    """
+    if not math.isfinite(value):
+        return UNDEFINED
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        return f"{number(value, digits)} [{UNDEFINED}]"
+    return f"{number(value, digits)} [{number(lower, digits)}, {number(upper, digits)}]"
+
+
+def p_value(p: float) -> str:
+    """Write a p-value.
+
+    Args:
+        p: Probability, or NaN.
+
+    Example:
+        >>> p_value(0.0312), p_value(1e-9), p_value(1.0)
+        ('.031', '<.001', '1.000')
+    """
+    return "<.001" if p < 0.001 else number(p, 3)
+
+
+def render(
+    head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] = ()
+) -> str:
+    """Lay out a table in Markdown, padded; the first column to the left, the others to the right.
+
+    Args:
+        head: Column heads.
+        rows: Cells, as many a row as there are heads.
+        title: Line above the table; say here on how many clips it rests.
+        notes: Lines below it.
+
+    Raises:
+        ValueError: If a row has more or fewer cells than there are heads.
+
+    Example:
+        >>> print(render(["trait", "1-MAE"], [["EXT", ".9142"]], "Test, 2000 clips"))
+        Test, 2000 clips
+        <BLANKLINE>
+        | trait | 1-MAE |
+        | :---- | ----: |
+        | EXT   | .9142 |
+    """
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [row[0].ljust(widths[0])]
+        padded += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [title, ""] if title else []
+    lines += [line(cells[0]), line(rule), *(line(row) for row in cells[1:])]
+    if notes:
+        lines += ["", *notes]
+    return "\n".join(lines)
