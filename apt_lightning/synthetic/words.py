@@ -1,0 +1,118 @@
+"""What is said: sentences on the source's topics, whose nouns, verbs and adjectives lean with the traits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from apt_lightning.synthetic.latents import FloatArray
+
+WORDS_PER_SECOND = 43 / 15
+"""The real transcripts have 43 words for 15 s."""
+LEAN = 2.5
+"""Log-odds, per standard deviation of the cue, that a slot takes a word of the trait's high pole."""
+EMPTY_SHARE, INAUDIBLE_SHARE = 0.0011, 0.01
+"""Share of clips with an empty transcript (the real share) and with an inaudible mark (ours)."""
+
+LEXICON = {
+    "adjective": (  # low pole, high pole; in the order of TRAITS
+        ("quiet lonely shy silent distant reserved", "loud lively fun crowded wild thrilling"),
+        ("scary stressful awful nervous terrible worried", "calm peaceful steady relaxed easy gentle"),
+        ("rude selfish nasty annoying stupid cruel", "kind sweet lovely generous warm friendly"),
+        ("messy late lazy random careless sloppy", "careful tidy precise organized reliable punctual"),
+        ("plain usual boring simple normal familiar", "strange creative curious beautiful unusual magical"),
+    ),
+    "noun": (
+        ("bedroom silence corner blanket pillow evening", "party crowd stage concert festival dance"),
+        ("panic trouble fear crisis headache mistake", "balance comfort patience breath harmony rest"),
+        ("argument enemy insult fight complaint revenge", "friend gift family hug neighbor smile"),
+        ("mess excuse accident delay nap shortcut", "plan schedule budget goal list deadline"),
+        ("routine rule habit television sandwich traffic", "poem painting museum dream galaxy idea"),
+    ),
+    "verb": (
+        ("avoid hide leave escape ignore skip", "meet celebrate shout invite entertain cheer"),
+        ("fear regret dread hate doubt lose", "accept trust manage settle handle balance"),
+        ("blame attack mock criticize push refuse", "help thank share hug support forgive"),
+        ("forget break waste drop delay miss", "plan check finish prepare measure organize"),
+        ("repeat keep follow copy watch want", "imagine invent explore discover paint wonder"),
+    ),
+}
+TOPICS = (
+    "garden kitchen car phone camera book movie game song school college office hospital market train "
+    "airplane beach mountain river forest city village house apartment dog cat horse bird coffee tea "
+    "bread cake soup salad makeup hair dress shoe jacket hat guitar piano drum football basketball tennis "
+    "bicycle computer website channel video laptop holiday birthday wedding winter summer weather science "
+    "history money store"
+)
+OPENERS = ("So", "Well", "Okay", "Honestly", "Actually", "And", "But", "Anyway", "Now", "Basically")
+TEMPLATES = (
+    "I think we {verb} the {adjective} {noun} with the {topic}",
+    "you can {verb} a {noun} and {verb} your {topic}",
+    "my {noun} was very {adjective} and I {verb} it",
+    "it is a {adjective} {noun} for the {topic}",
+    "they always {verb} the {noun} because it is {adjective}",
+    "we really {verb} that {topic} and this {adjective} {noun}",
+    "I would {verb} my {adjective} {topic} and {verb} the {noun}",
+    "there was a {noun} in the {topic} and it felt so {adjective}",
+    "when you {verb} the {topic} you get a {adjective} {noun}",
+    "people {verb} me and then I {verb} some {adjective} {noun}",
+)
+_CELLS = {
+    kind: [[pole.split() for pole in poles] for poles in by_trait] for kind, by_trait in LEXICON.items()
+}
+
+
+def compose(cues: FloatArray, n_words: int, source_seed: list[int], rng: np.random.Generator) -> str:
+    """Write what a clip says.
+
+    Args:
+        cues: (5,) text cues of the clip, standard normal.
+        n_words: Number of words; the last sentence is cut off there, as the real clips cut speech.
+        source_seed: Seed of the source's favourite topics and opening words.
+        rng: Source of the clip's randomness.
+
+    Returns:
+        Sentences with capitals and full stops.
+
+    Example:
+        >>> compose(np.full(5, 3.0), 12, [0], np.random.default_rng(2))
+        'Well my crowd was very steady and I imagine it. So my'
+    """
+    habits = np.random.default_rng(source_seed)
+    topics = habits.choice(TOPICS.split(), size=4, replace=False)
+    openers = habits.choice(OPENERS, size=2, replace=False)
+    high = 1 / (1 + np.exp(-LEAN * cues))
+    words: list[str] = []
+    while len(words) < n_words:
+        sentence = [str(rng.choice(openers))]
+        for word in TEMPLATES[rng.integers(len(TEMPLATES))].split():
+            if word == "{topic}":
+                word = str(rng.choice(topics))
+            elif word.startswith("{"):
+                trait = rng.integers(5)
+                cell = _CELLS[word.strip("{}")][trait][int(rng.random() < high[trait])]
+                word = cell[min(int(rng.exponential(1.5)), len(cell) - 1)]
+            sentence.append(word)
+        sentence[-1] += "."
+        words += sentence
+    return " ".join(words[:n_words])
+
+
+def transcribe(said: str, rng: np.random.Generator) -> str:
+    """Make the transcript of what was said, with the real transcripts' rare defects.
+
+    Args:
+        said: The words spoken.
+        rng: Source of randomness.
+
+    Returns:
+        The same text; now and then with a word replaced by a mark such as ``[inaudible 00:00:07]``, or empty.
+    """
+    fate = rng.random()
+    if fate < EMPTY_SHARE:
+        return ""
+    if fate < EMPTY_SHARE + INAUDIBLE_SHARE:
+        words = said.split()
+        place = int(rng.integers(len(words)))
+        words[place] = f"[inaudible 00:00:{int(place / WORDS_PER_SECOND) % 60:02d}]"
+        return " ".join(words)
+    return said
