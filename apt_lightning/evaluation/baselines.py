@@ -64,14 +64,15 @@ def source_lookup(
         [0.333, 0.556, 0.467]
     """
     _check_labelled(train)
-    mean = np.nanmean(train, axis=0)
+    mean: FloatArray = np.nanmean(train, axis=0)
     names, rows = np.unique(np.asarray(train_sources), return_inverse=True)
     offsets, counts = np.zeros((len(names), 5)), np.zeros((len(names), 5))
     np.add.at(offsets, rows, np.nan_to_num(train - mean))
     np.add.at(counts, rows, ~np.isnan(train))
     # n / (n + s) * (sum / n) is sum / (n + s), which also holds without a label if s > 0.
     table = dict(zip(names.tolist(), offsets / np.maximum(counts + shrinkage, 1e-12), strict=True))
-    return mean + np.array([table.get(source, np.zeros(5)) for source in sources]).reshape(-1, 5)
+    found: FloatArray = np.array([table.get(source, np.zeros(5)) for source in sources]).reshape(-1, 5)
+    return mean + found
 
 
 def ridge(
