@@ -71,8 +71,9 @@ def make_clip(plan: ClipPlan, form: ClipFormat, out: Path) -> None:
         video = container.add_stream("libx264", rate=Fraction(form.fps).limit_denominator(1001))
         video.width, video.height = form.size
         video.pix_fmt = "yuv420p"
-        video.options = {"preset": "veryfast", "crf": "26"}
-        video.thread_count = 1  # the clips are made in parallel, and the bytes must not depend on threads
+        # x264's macroblock tree reads memory it has not set: without it and with one thread the bytes repeat.
+        video.options = {"preset": "veryfast", "crf": "26", "x264-params": "mbtree=0"}
+        video.thread_count = 1
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         frames = draw_frames(look, _loudness(sound, form), form.fps, canvas_size(form.size), rng)
         for picture in frames:

@@ -162,7 +162,7 @@ def _draw_person(look: Look, size: tuple[int, int], mouth: float, blink: int) ->
     if look.long_hair:
         pen.rounded_rectangle((x - 1.2 * b, y - 0.6 * a, x + 1.2 * b, y + 1.15 * a), 0.4 * b, look.hair)
     oval(0, 2.35 * a, 2.1 * b, 1.35 * a, look.shirt)
-    pen.rectangle((x - 2.1 * b, y + 2.35 * a, x + 2.1 * b, 1.2 * height), look.shirt)
+    pen.rectangle((x - 2.1 * b, y + 2.35 * a, x + 2.1 * b, 2 * height), look.shirt)
     pen.rectangle((x - 0.35 * b, y + 0.7 * a, x + 0.35 * b, y + 1.2 * a), _colour(np.array(look.skin) * 0.85))
     oval(0, -0.12 * a, 1.12 * b, 1.06 * a, look.hair)
     oval(0, 0, b, a, look.skin)

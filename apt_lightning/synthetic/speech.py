@@ -15,7 +15,7 @@ from apt_lightning.synthetic.latents import FloatArray
 
 SAMPLE_RATE = 44100
 """Of the sound returned; eSpeak's own is half of it."""
-VOICES = ("m1", "m2", "m3", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5")
+VOICES = ("m1", "m2", "m3", "m5", "m7", "f1", "f4", "Andrea", "belinda", "linda", "steph")
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 """Numbers of espeak_PARAMETER in eSpeak NG's speak_lib.h."""
