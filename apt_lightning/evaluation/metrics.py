@@ -34,7 +34,7 @@ from apt_lightning.evaluation.clusters import (
 )
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.traits import SHORT, TraitStatistics, trait_classes
+from apt_lightning.traits import SHORT
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -51,20 +51,17 @@ _CONSTANT = 1e-14
 """Variance below which values count as all equal: a deviation of 1e-7, the rounding of float32 on [0, 1]."""
 
 
-def moments(true: FloatArray, predicted: FloatArray, classes: IntArray | None = None) -> FloatArray:
+def moments(predictions: Predictions) -> FloatArray:
     """What each clip adds to the sums that all metrics are functions of.
 
     Args:
-        true: (N, 5) labels, NaN where missing.
-        predicted: (N, 5) predictions.
-        classes: (N, 5) classes of the labels from :func:`apt_lightning.traits.trait_classes`; without them
-            ``low`` and ``high`` are undefined.
+        predictions: N labels and predictions.
 
     Returns:
         (N, 5, 12); zero where the label is missing.
     """
-    known = ~np.isnan(true)
-    t, p = np.where(known, true, 0.0), np.where(known, predicted, 0.0)
+    known, classes = ~np.isnan(predictions.true), predictions.classes
+    t, p = np.where(known, predictions.true, 0.0), np.where(known, predictions.predicted, 0.0)
     error = np.abs(p - t)
     low, high = (known & (classes == c) if classes is not None else np.zeros_like(known) for c in (0, 3))
     parts = (known, error, error**2, t, p, t * t, p * p, t * p, low, low * error, high, high * error)
@@ -145,7 +142,6 @@ def _plain(values: FloatArray) -> list[float | None]:
 
 def score(
     predictions: Predictions,
-    statistics: TraitStatistics | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
@@ -153,9 +149,7 @@ def score(
     """Compute every metric on a set of clips, with percentile intervals from a bootstrap over sources.
 
     Args:
-        predictions: Labels and predictions.
-        statistics: Means and deviations of the *training* split, which cut C1 and C4; without them ``low``
-            and ``high`` are undefined.
+        predictions: Labels and predictions; without their classes ``low`` and ``high`` are undefined.
         resamples: Bootstrap samples; 0 for no intervals.
         level: Nominal coverage of the intervals.
         seed: Seed of the bootstrap.
@@ -167,8 +161,7 @@ def score(
         >>> float(s.values["1-MAE"][-1]), s.undefined["PCC", "EXT"]
         (0.8, 'the predictions are all equal')
     """
-    classes = trait_classes(predictions.true, statistics) if statistics is not None else None
-    sums = cluster_sums(moments(predictions.true, predictions.predicted, classes), predictions.sources)
+    sums = cluster_sums(moments(predictions), predictions.sources)
     total = sums.sum(axis=0)
     values = figures(total)
     lower = {name: np.full(6, np.nan) for name in METRICS}
@@ -182,7 +175,7 @@ def score(
         lower,
         upper,
         {name: np.append(n, n.min()).astype(np.int64) for name, n in counts.items()},
-        _reasons(total, values, classes is not None),
+        _reasons(total, values, predictions.classes is not None),
         len(predictions),
         len(sums),
     )
@@ -217,7 +210,6 @@ def _reasons(
 
 def score_by_seen(
     predictions: Predictions,
-    statistics: TraitStatistics | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
@@ -225,8 +217,7 @@ def score_by_seen(
     """Compute the metrics on all clips, and apart on clips with and without a source that training holds.
 
     Args:
-        predictions: Labels and predictions.
-        statistics: Of the training split.
+        predictions: Labels and predictions; without their classes ``low`` and ``high`` are undefined.
         resamples: Bootstrap samples.
         level: Nominal coverage.
         seed: Seed of the bootstrap.
@@ -237,7 +228,7 @@ def score_by_seen(
     seen = predictions.seen_source
     parts = {"all": np.ones_like(seen), "seen sources": seen, "unseen sources": ~seen}
     return {
-        name: score(predictions.select(rows), statistics, resamples, level, seed)
+        name: score(predictions.select(rows), resamples, level, seed)
         for name, rows in parts.items()
         if rows.any()
     }

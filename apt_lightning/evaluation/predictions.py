@@ -6,14 +6,14 @@ import csv
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.errors import DataError
-from apt_lightning.traits import TRAITS, TraitStatistics
+from apt_lightning.traits import TRAITS, TraitStatistics, trait_classes
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -52,6 +52,8 @@ class Predictions:
     """(N, 5) labels in [0, 1]; NaN where missing."""
     predicted: FloatArray
     """(N, 5) in [0, 1]."""
+    classes: IntArray | None = None
+    """(N, 5) classes of the labels by the *training* thresholds, 0 to 3 for C1 to C4; None = not known."""
 
     def __post_init__(self) -> None:
         n = len(self.clips)
@@ -84,6 +86,14 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.clips)
 
+    def with_statistics(self, statistics: TraitStatistics) -> Predictions:
+        """Cut the labels into the classes C1 to C4.
+
+        Args:
+            statistics: Means and deviations of the training split of the model that predicted.
+        """
+        return replace(self, classes=trait_classes(self.true, statistics))
+
     def select(self, rows: BoolArray | IntArray) -> Predictions:
         """Take some clips.
 
@@ -97,6 +107,7 @@ class Predictions:
             self.seen_source[numbers],
             self.true[numbers],
             self.predicted[numbers],
+            None if self.classes is None else self.classes[numbers],
         )
 
     @staticmethod
@@ -106,12 +117,14 @@ class Predictions:
         Args:
             parts: At least one table; no clip in two of them.
         """
+        classes = [part.classes for part in parts if part.classes is not None]
         return Predictions(
             [clip for part in parts for clip in part.clips],
             [source for part in parts for source in part.sources],
             np.concatenate([part.seen_source for part in parts]),
             np.concatenate([part.true for part in parts]),
             np.concatenate([part.predicted for part in parts]),
+            np.concatenate(classes) if len(classes) == len(parts) else None,
         )
 
 
@@ -136,7 +149,7 @@ def write_predictions(path: str | os.PathLike[str], predictions: Predictions) ->
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:
-    """Read a prediction table.
+    """Read a prediction table, and the classes of its labels if :data:`STATISTICS_FILE` lies beside it.
 
     Args:
         path: CSV with the columns :data:`COLUMNS`, in any order; further columns are ignored.
@@ -158,13 +171,15 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
         raise DataError(
             f"{path}: {error} in a prediction table; it holds numbers, and 0 or 1 in `seen_source`"
         ) from None
-    return Predictions(
+    predictions = Predictions(
         [row["clip"] for row in rows],
         [row["source"] for row in rows],
         np.array(seen, dtype=bool),
         np.array(true, dtype=np.float64).reshape(-1, 5),
         np.array(predicted, dtype=np.float64).reshape(-1, 5),
     )
+    statistics = read_statistics(Path(path).parent)
+    return predictions if statistics is None else predictions.with_statistics(statistics)
 
 
 def write_statistics(folder: str | os.PathLike[str], statistics: TraitStatistics) -> None:

@@ -16,7 +16,7 @@ from apt_lightning.evaluation.metrics import (
     score_table,
 )
 from apt_lightning.evaluation.predictions import Predictions
-from apt_lightning.traits import TraitStatistics, trait_classes
+from apt_lightning.traits import TraitStatistics
 
 
 def table(true, predicted, sources=None, seen=None):
@@ -79,7 +79,8 @@ def test_metric_equals_torchmetrics_of_the_training_logs(metric, reference):
 def test_low_and_high_follow_the_training_thresholds():
     p = random_table(400)
     statistics = TraitStatistics(np.linspace(0.45, 0.55, 5), np.full(5, 0.13))
-    scores = score(p, statistics, resamples=0)
+    p = p.with_statistics(statistics)
+    scores = score(p, resamples=0)
     for j in range(5):
         error, t = np.abs(p.true[:, j] - p.predicted[:, j]), p.true[:, j]
         low, high = t < statistics.mean[j] - 0.13, t >= statistics.mean[j] + 0.13
@@ -87,8 +88,7 @@ def test_low_and_high_follow_the_training_thresholds():
         assert scores.values["high"][j] == pytest.approx(1 - error[high].mean(), abs=1e-12)
         assert scores.clips["low"][j] == low.sum() and scores.clips["high"][j] == high.sum()
     assert scores.clips["low"][5] == scores.clips["low"][:5].min()
-    classes = trait_classes(p.true, statistics)
-    assert (classes == -1).sum() == np.isnan(p.true).sum()
+    assert (p.classes == -1).sum() == np.isnan(p.true).sum()
 
 
 def test_eq_9_of_the_paper():
@@ -137,7 +137,8 @@ def test_what_does_not_exist_is_said_to_be_undefined(case):
 
 
 def test_constant_predictions_have_a_ccc_of_zero():
-    assert score(table(LABELS, np.full((10, 5), 0.3)), resamples=0).values["CCC"] == pytest.approx(np.zeros(6), abs=1e-12)
+    scores = score(table(LABELS, np.full((10, 5), 0.3)), resamples=0)
+    assert scores.values["CCC"] == pytest.approx(np.zeros(6), abs=1e-12)
 
 
 def test_a_trait_without_labels_leaves_the_mean_undefined():
@@ -151,7 +152,10 @@ def test_a_trait_without_labels_leaves_the_mean_undefined():
 
 def test_no_clip_in_c4_is_said():
     statistics = TraitStatistics(np.full(5, 0.5), np.full(5, 0.4))
-    assert score(table(LABELS, LABELS), statistics, resamples=0).undefined["high", "EXT"] == "no clip in C4"
+    assert (
+        score(table(LABELS, LABELS).with_statistics(statistics), resamples=0).undefined["high", "EXT"]
+        == "no clip in C4"
+    )
 
 
 def test_intervals_follow_from_resampling_whole_sources():
@@ -181,7 +185,7 @@ def test_seen_and_unseen_sources_apart():
 def test_tables_state_the_clips_they_rest_on():
     p = random_table(90)
     statistics = TraitStatistics(np.full(5, 0.5), np.full(5, 0.15))
-    text = score_table(score(p, statistics, resamples=50), "Test")
+    text = score_table(score(p.with_statistics(statistics), resamples=50), "Test")
     assert text.startswith("Test: 90 clips of 30 sources (low: ")
     assert all(column in text for column in COLUMNS) and "[." in text
     text = comparison_table({"a": score(p, resamples=0), "b": score(p, resamples=0)}, "Test")

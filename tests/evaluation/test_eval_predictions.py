@@ -9,7 +9,7 @@ from apt_lightning.evaluation.predictions import (
     write_predictions,
     write_statistics,
 )
-from apt_lightning.traits import TraitStatistics
+from apt_lightning.traits import TraitStatistics, trait_classes
 
 
 def table(n=4, **changes):
@@ -89,6 +89,13 @@ def test_rows_can_be_taken_and_joined():
     np.testing.assert_array_equal(again.predicted, whole.predicted[[2, 3, 0]])
     with pytest.raises(DataError, match="more than once"):
         Predictions.join([whole, whole])
+    assert again.classes is None
+    part = whole.with_statistics(TraitStatistics(np.full(5, 0.5), np.full(5, 0.1)))
+    np.testing.assert_array_equal(
+        Predictions.join([part.select(np.array([3])), table(0)]).true, whole.true[3:]
+    )
+    np.testing.assert_array_equal(part.select(np.array([3, 1])).classes, part.classes[[3, 1]])
+    assert Predictions.join([part.select(np.array([3])), whole.select(np.array([1]))]).classes is None
 
 
 def test_statistics_come_back(tmp_path):
@@ -96,6 +103,9 @@ def test_statistics_come_back(tmp_path):
     statistics = TraitStatistics(np.linspace(0.1, 0.5, 5) / 3, np.linspace(0.1, 0.2, 5) / 7)
     write_statistics(tmp_path, statistics)
     np.testing.assert_array_equal(np.stack(read_statistics(tmp_path)), np.stack(statistics))
+    write_predictions(tmp_path / "p.csv", table())
+    expected = trait_classes(table().true, statistics)
+    np.testing.assert_array_equal(read_predictions(tmp_path / "p.csv").classes, expected)
     (tmp_path / "statistics.json").write_text('{"mean": [1], "sd": [1]}')
     with pytest.raises(DataError, match="five means"):
         read_statistics(tmp_path)
