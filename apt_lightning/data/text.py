@@ -39,9 +39,9 @@ _TOKEN = re.compile(r"(?:n't|'(?:s|m|d|ll|re|ve))(?![^\W\d_])|[^\W\d_]+(?:'[^\W\
 def tokenize(text: str) -> list[str]:
     """Split a transcript into lower-case words.
 
-    In this order: marks in square brackets that hold a time are removed, then e-mail addresses, URLs and every
-    word that holds a digit; contractions are split as spaCy and the GloVe corpora do; what is left besides letters
-    and inner apostrophes is removed. Running it over its own result changes nothing.
+    In this order: marks in square brackets that hold a time are removed, then e-mail addresses, URLs and each
+    word that holds a digit; contractions are split as spaCy and the GloVe corpora do; what is left besides
+    letters and inner apostrophes is removed. Running it over its own result changes nothing.
 
     Args:
         text: A transcript.
