@@ -34,7 +34,7 @@ from apt_lightning.evaluation.clusters import (
 )
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.traits import SHORT
+from apt_lightning.traits import SHORT, TraitStatistics
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -100,6 +100,19 @@ def figures(sums: FloatArray) -> dict[str, FloatArray]:
     return {name: np.concatenate([v, v.mean(axis=-1, keepdims=True)], axis=-1) for name, v in values.items()}
 
 
+def labelled(sums: FloatArray, metric: str) -> FloatArray:
+    """Number of labelled clips that a metric rests on.
+
+    Args:
+        sums: (..., 5, 12) from :func:`moments`.
+        metric: One of :data:`METRICS`.
+
+    Returns:
+        (..., 5).
+    """
+    return sums[..., {"low": _LOW_N, "high": _HIGH_N}.get(metric, _N)]
+
+
 @dataclass(frozen=True)
 class Scores:
     """Metrics of one set of clips; every array is (6,): five traits and their mean."""
@@ -142,6 +155,7 @@ def _plain(values: FloatArray) -> list[float | None]:
 
 def score(
     predictions: Predictions,
+    statistics: TraitStatistics | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
@@ -149,7 +163,9 @@ def score(
     """Compute every metric on a set of clips, with percentile intervals from a bootstrap over sources.
 
     Args:
-        predictions: Labels and predictions; without their classes ``low`` and ``high`` are undefined.
+        predictions: Labels and predictions.
+        statistics: Means and deviations of the *training* split, which cut C1 and C4; by default the classes
+            that the predictions carry. Without either ``low`` and ``high`` are undefined.
         resamples: Bootstrap samples; 0 for no intervals.
         level: Nominal coverage of the intervals.
         seed: Seed of the bootstrap.
@@ -161,6 +177,8 @@ def score(
         >>> float(s.values["1-MAE"][-1]), s.undefined["PCC", "EXT"]
         (0.8, 'the predictions are all equal')
     """
+    if statistics is not None:
+        predictions = predictions.with_statistics(statistics)
     sums = cluster_sums(moments(predictions), predictions.sources)
     total = sums.sum(axis=0)
     values = figures(total)
@@ -169,7 +187,7 @@ def score(
     if resamples and len(sums) > 1:
         for name, samples in figures(bootstrap_sums(sums, resamples, seed)).items():
             lower[name], upper[name] = percentile_interval(samples, level)
-    counts = {name: total[:, {"low": _LOW_N, "high": _HIGH_N}.get(name, _N)] for name in METRICS}
+    counts = {name: labelled(total, name) for name in METRICS}
     return Scores(
         values,
         lower,
@@ -210,6 +228,7 @@ def _reasons(
 
 def score_by_seen(
     predictions: Predictions,
+    statistics: TraitStatistics | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
@@ -217,7 +236,9 @@ def score_by_seen(
     """Compute the metrics on all clips, and apart on clips with and without a source that training holds.
 
     Args:
-        predictions: Labels and predictions; without their classes ``low`` and ``high`` are undefined.
+        predictions: Labels and predictions.
+        statistics: Means and deviations of the *training* split, which cut C1 and C4; by default the classes
+            that the predictions carry. Without either ``low`` and ``high`` are undefined.
         resamples: Bootstrap samples.
         level: Nominal coverage.
         seed: Seed of the bootstrap.
@@ -228,7 +249,7 @@ def score_by_seen(
     seen = predictions.seen_source
     parts = {"all": np.ones_like(seen), "seen sources": seen, "unseen sources": ~seen}
     return {
-        name: score(predictions.select(rows), resamples, level, seed)
+        name: score(predictions.select(rows), statistics, resamples, level, seed)
         for name, rows in parts.items()
         if rows.any()
     }

@@ -1,0 +1,60 @@
+"""Compare two runs, stages or prediction tables on the same clips.
+
+Paired differences in 1-MAE, on low and high clips and in CCC, with intervals and p-values that treat source
+videos, not clips, as independent. Several seeds a side are used together.
+"""
+
+from __future__ import annotations
+
+import jsonargparse
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Add the options of ``apt compare``."""
+    parser.add_argument("a", type=str, help="folder of `apt run`, folder of a stage, or prediction table")
+    parser.add_argument("b", type=str, help="the same; A's run again to compare two of its stages")
+    parser.add_argument("--split", type=str, default="test", help="test or validation")
+    parser.add_argument("--stage_a", type=str, default="stage4", help="stage of A, if A is a run")
+    parser.add_argument("--stage_b", type=str, default="stage4", help="stage of B, if B is a run")
+    parser.add_argument("--level", type=float, default=0.95, help="nominal coverage of the intervals")
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--json", type=str | None, help="also write the figures to this file")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Compare and print the tables."""
+    import json
+    from pathlib import Path
+
+    from apt_lightning.errors import UsageError
+    from apt_lightning.evaluation.runs import find_predictions
+    from apt_lightning.evaluation.significance import align, compare, comparison_text
+
+    if not 0 < args.level < 1 or args.resamples < 100:
+        raise UsageError("`--level` must lie between 0 and 1, and `--resamples` must be 100 or more")
+    a = find_predictions(args.a, args.split, args.stage_a)
+    b = find_predictions(args.b, args.split, args.stage_b)
+    paired = a.keys() == b.keys()
+    tables = align([*a.values(), *(b[seed] for seed in (a if paired else b))])
+    names = [
+        path if "" in found else f"{path} ({stage})"
+        for path, found, stage in ((args.a, a, args.stage_a), (args.b, b, args.stage_b))
+    ]
+    seen = tables[0].seen_source
+    parts = {"all clips": seen | True, "seen sources": seen, "unseen sources": ~seen}
+    if seen.all() or not seen.any():
+        parts = {"all clips": parts["all clips"]}
+    figures = {}
+    for name, rows in parts.items():
+        sides = [table.select(rows) for table in tables]
+        figures[name] = compare(
+            sides[: len(a)], sides[len(a) :], paired, args.resamples, args.level, args.seed
+        )
+        print(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
+    if args.json:
+        Path(args.json).write_text(
+            json.dumps({"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in figures.items()}}) + "\n",
+            "utf-8",
+        )
+    return 0
