@@ -43,7 +43,7 @@ SOURCES_BY_CLIPS = np.array([721, 533, 464, 398, 435, 509])
 """Sources with 1 to 6 clips among the 3060 of the real set."""
 SPLIT_SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
-CUE_SHARE = {"audio": 0.45, "visual": 0.45, "text": 0.45}
+CUE_SHARE = {"audio": 0.45, "visual": 0.45, "text": 0.5}
 """Share of a cue's variance that is the trait; the rest is noise of that modality alone."""
 CUE_NOISE_ICC = 0.5
 """Share of the cue noise that the clips of a source have in common."""

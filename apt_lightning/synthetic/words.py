@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from apt_lightning.synthetic.latents import FloatArray
 
 WORDS_PER_SECOND = 43 / 15
 """The real transcripts have 43 words for 15 s."""
-LEAN = 2.5
+LEAN = 4.0
 """Log-odds, per standard deviation of the cue, that a slot takes a word of the trait's high pole."""
 EMPTY_SHARE, INAUDIBLE_SHARE = 0.0011, 0.01
 """Share of clips with an empty transcript (the real share) and with an inaudible mark (ours)."""
@@ -45,16 +47,16 @@ TOPICS = (
 )
 OPENERS = ("So", "Well", "Okay", "Honestly", "Actually", "And", "But", "Anyway", "Now", "Basically")
 TEMPLATES = (
-    "I think we {verb} the {adjective} {noun} with the {topic}",
-    "you can {verb} a {noun} and {verb} your {topic}",
-    "my {noun} was very {adjective} and I {verb} it",
-    "it is a {adjective} {noun} for the {topic}",
+    "we {verb} the {adjective} {noun} and {verb} the {topic}",
+    "you {verb} a {noun} and {verb} your {adjective} {topic}",
+    "my {noun} was {adjective} and {adjective} so I {verb} it",
+    "it is a {adjective} {noun} for the {adjective} {topic}",
     "they always {verb} the {noun} because it is {adjective}",
     "we really {verb} that {topic} and this {adjective} {noun}",
-    "I would {verb} my {adjective} {topic} and {verb} the {noun}",
-    "there was a {noun} in the {topic} and it felt so {adjective}",
+    "I {verb} my {adjective} {topic} and {verb} the {noun}",
+    "there was a {noun} and a {noun} and it felt so {adjective}",
     "when you {verb} the {topic} you get a {adjective} {noun}",
-    "people {verb} me and then I {verb} some {adjective} {noun}",
+    "people {verb} me and I {verb} some {adjective} {noun}",
 )
 _CELLS = {
     kind: [[pole.split() for pole in poles] for poles in by_trait] for kind, by_trait in LEXICON.items()
@@ -83,18 +85,19 @@ def compose(cues: FloatArray, n_words: int, source_seed: list[int], rng: np.rand
     high = 1 / (1 + np.exp(-LEAN * cues))
     words: list[str] = []
     while len(words) < n_words:
-        sentence = [str(rng.choice(openers))]
+        sentence = [str(rng.choice(openers))] if rng.random() < 0.5 else []
         for word in TEMPLATES[rng.integers(len(TEMPLATES))].split():
             if word == "{topic}":
                 word = str(rng.choice(topics))
             elif word.startswith("{"):
                 trait = rng.integers(5)
                 cell = _CELLS[word.strip("{}")][trait][int(rng.random() < high[trait])]
-                word = cell[min(int(rng.exponential(1.5)), len(cell) - 1)]
+                word = cell[min(int(rng.exponential(1.2)), len(cell) - 1)]
             sentence.append(word)
+        sentence[0] = sentence[0].capitalize()
         sentence[-1] += "."
         words += sentence
-    return " ".join(words[:n_words])
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", " ".join(words[:n_words]))
 
 
 def transcribe(said: str, rng: np.random.Generator) -> str:
