@@ -79,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"apt: error: {text}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split())
+        print(f"apt: error: {type(error).__name__}: {text}; `--debug` shows where", file=sys.stderr)
+        return 2
 
 
 def _dispatch(words: list[str]) -> int:

@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT := $(BIN)/python -m apt_lightning
+DEMO := demo
+CLIPS ?= 900
+SEED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow format bench bench-compare bench-gpu clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/installed ## Make .venv with everything the demo and the tests need
+
+demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (about 10 minutes)
+	$(APT) synthesize $(DEMO)/data --clips $(CLIPS) --seed $(SEED) --seconds 5 --width 320 --height 180
+	$(APT) prepare $(DEMO)/data $(DEMO)/store
+	$(APT) run --config configs/runs/demo.yaml
+	$(APT) score $$(ls $(DEMO)/data/test-1/*/*.mp4 | head -2) --checkpoint $(DEMO)/run/seed42/stage4/best.ckpt
+	$(APT) report $(DEMO)/run
+
+test: install ## Lint, types, doctests and the quick test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m 'not slow and not gpu'
+
+test-slow: install ## The slow tests too
+	$(BIN)/pytest -q -m 'not gpu'
+
+format: install ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Measure ratios against peers, a few minutes; writes bench.json
+	$(BIN)/python -m bench --json bench.json
+
+bench-compare: install ## Compare two results: make bench-compare OLD=a.json NEW=b.json
+	$(BIN)/python -m bench.compare $(OLD) $(NEW)
+
+bench-gpu: install ## Clips a second of each stage on a GPU: fp32, bf16, compiled
+	$(BIN)/python -m bench.gpu
+
+clean: ## Remove the demo and what Python left
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

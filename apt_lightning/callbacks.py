@@ -1,0 +1,146 @@
+"""Files of a run folder: resume point, table of epochs, checkpoints written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from tqdm import tqdm
+from typing_extensions import override
+
+from apt_lightning.checkpoint import write_atomically
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+METRICS = "metrics.csv"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Saves to a temporary name in the same folder and renames, so that a kill never leaves half a file."""
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        write_atomically(checkpoint, path)
+
+
+class ResumePoint(Checkpoint):
+    """Writes ``last.ckpt`` at the end of an epoch, at most every ``seconds``, and after the last epoch.
+
+    Args:
+        folder: Run folder.
+        seconds: Shortest time between two files; saving a frozen ResNet-50 takes as long as an epoch of stage 2.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], seconds: float = 20.0) -> None:
+        self.path = Path(folder, LAST)
+        self.seconds = seconds
+        self._saved_at = time.monotonic()
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A run that had stopped early before the interruption must not train one more epoch.
+        stoppers = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]  # type: ignore[attr-defined]
+        if any(stopper.wait_count >= stopper.patience for stopper in stoppers):
+            trainer.should_stop = True
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = trainer.strategy.broadcast(last or time.monotonic() - self._saved_at >= self.seconds)
+        if due:
+            trainer.save_checkpoint(self.path)
+            self._saved_at = time.monotonic()
+
+
+class EpochTable(Callback):
+    """Keeps ``metrics.csv``, one row an epoch; a resumed run replaces the rows from its first epoch on.
+
+    Lightning's CSVLogger deletes the rows of the interrupted run.
+
+    Args:
+        folder: Run folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.path = Path(folder, METRICS)
+        self._rows: list[dict[str, Any]] = []
+        self._started = 0.0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._rows = []
+        if trainer.current_epoch and self.path.exists():
+            with self.path.open(newline="") as stream:
+                self._rows = [row for row in csv.DictReader(stream) if int(row["epoch"]) < trainer.current_epoch]
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            seconds = round(time.monotonic() - self._started, 3)
+            self._rows.append({"epoch": trainer.current_epoch, "seconds": seconds, **_numbers(trainer.callback_metrics)})
+            self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        temporary = self.path.with_suffix(".tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        temporary.replace(self.path)
+
+
+class TrainingBar(ProgressBar):
+    """One bar over all epochs of a stage, with an estimate and the figure that chooses the best epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: tqdm | None = None
+        self._enabled = True
+
+    @override
+    def disable(self) -> None:
+        self._enabled = False
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._enabled and trainer.is_global_zero:
+            steps = int(trainer.num_training_batches)
+            total = steps * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+            name = type(pl_module).__name__
+            self._bar = tqdm(total=total, initial=trainer.global_step, desc=name, unit="step", mininterval=0.5)
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bar is not None:
+            shown = {name: f"{float(value):.4f}" for name, value in trainer.progress_bar_metrics.items()}
+            self._bar.set_postfix(epoch=trainer.current_epoch + 1, **shown, refresh=False)
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

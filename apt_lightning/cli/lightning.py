@@ -1,0 +1,214 @@
+"""``apt fit``, ``validate``, ``test`` and ``predict``: Lightning's own command line over our stages."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from typing_extensions import override
+
+from apt_lightning.callbacks import BEST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.data.datamodule import FirstImpressionsDataModule
+from apt_lightning.errors import AptError, CheckpointError, UsageError
+from apt_lightning.evaluation.predictions import write_predictions, write_statistics
+from apt_lightning.models.base import BaseModule
+from apt_lightning.models.fusion import FusionModule
+from apt_lightning.models.modality import ModalityModule
+from apt_lightning.models.regression import RegressionModule
+from apt_lightning.models.siamese import SiameseModule
+from apt_lightning.stages import report_stage
+
+__all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "logger": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,  # IndexBatches shares clips between ranks itself
+}
+
+
+class LoggedConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` into the run folder and sends the configuration to each logger."""
+
+    @override
+    def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config.as_dict())
+
+
+class AptCLI(LightningCLI):
+    """Lightning's command line with a run folder, early stopping and checkpoints in it."""
+
+    def __init__(self, args: ArgsType = None, run: bool = True) -> None:
+        super().__init__(
+            BaseModule,
+            FirstImpressionsDataModule,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=42,
+            save_config_callback=LoggedConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_kwargs={sub: {"prog": f"apt {sub}"} for sub in ("fit", "validate", "test", "predict")} if run else None,
+            args=args,
+            run=run,
+        )
+
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            name: {"model", "dataloaders", "datamodule", "train_dataloaders", "val_dataloaders"}
+            for name in ("fit", "validate", "test", "predict")
+        }
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables.")
+        parser.add_argument(
+            "--patience",
+            type=int | None,
+            default=None,
+            help="Stop after this many epochs without a better validation figure; never if not given.",
+        )
+        parser.add_argument(
+            "--log_to",
+            type=list[Literal["wandb", "tensorboard"]],
+            default=[],
+            help="Loggers besides metrics.csv. WANDB_MODE=offline needs no account.",
+        )
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        super().parse_arguments(parser, args)
+        subcommand = self.config.get("subcommand")
+        if subcommand:
+            self.config[subcommand].weights_only = True
+        if subcommand in ("validate", "test", "predict"):
+            config = self.config[subcommand]
+            config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
+        if subcommand and self.config[subcommand].ckpt_path and not Path(self.config[subcommand].ckpt_path).is_file():
+            raise CheckpointError(
+                f"no checkpoint at {self.config[subcommand].ckpt_path}; train the stage first with `apt fit`,"
+                " or give another with `--ckpt_path`"
+            )
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a constructor raises
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, AptError):
+                cause = cause.__cause__
+            raise cause or error from None
+
+    @override
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        folder = Path(self._get(self.config, "run_dir"))
+        patience = self._get(self.config, "patience")
+        model: BaseModule = self.model
+        best = ModelCheckpoint(
+            folder, BEST.removesuffix(".ckpt"), model.monitor, mode=model.mode, enable_version_counter=False
+        )
+        callbacks = [*callbacks, EpochTable(folder), best, ResumePoint(folder)]
+        if config["enable_progress_bar"] is not False:
+            callbacks.append(TrainingBar())
+        if patience is not None:
+            callbacks.append(EarlyStopping(model.monitor, patience=patience, mode=model.mode))
+        config["default_root_dir"] = config.get("default_root_dir") or str(folder)
+        config["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
+        loggers = self._loggers(folder, self._get(self.config, "log_to"))
+        if loggers:
+            config["logger"] = loggers
+        return super()._instantiate_trainer(config, callbacks)
+
+    @staticmethod
+    def _loggers(folder: Path, names: list[str]) -> list[Logger]:
+        folder.mkdir(parents=True, exist_ok=True)
+        loggers: list[Logger] = []
+        if "wandb" in names:
+            loggers.append(WandbLogger(name=folder.name, save_dir=folder, project="apt-lightning"))
+        if "tensorboard" in names:
+            try:
+                loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+            except ModuleNotFoundError:
+                raise UsageError("TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'") from None
+        return loggers
+
+    def _write(self, name: str) -> None:
+        folder = Path(self._get(self.config, "run_dir"))
+        model = self.model
+        if isinstance(model, RegressionModule):
+            predictions = model.predictions()
+            if self.trainer.is_global_zero:
+                write_predictions(folder / name, predictions)
+                write_statistics(folder, model.statistics)
+                if name != "predictions.csv":
+                    print(report_stage(predictions, model.statistics))
+                print(f"{len(predictions)} clips in {folder / name}")
+
+    def after_validate(self) -> None:
+        """Write and show the validation predictions."""
+        self._write("predictions_validation.csv")
+
+    def after_test(self) -> None:
+        """Write and show the test predictions."""
+        self._write("predictions_test.csv")
+
+    def after_predict(self) -> None:
+        """Write the predictions of all clips."""
+        self._write("predictions.csv")
+
+    def after_fit(self) -> None:
+        """Say where the checkpoint is."""
+        folder = Path(self._get(self.config, "run_dir"))
+        if self.trainer.is_global_zero and (folder / BEST).exists() and not self.trainer.fast_dev_run:
+            best = self.trainer.checkpoint_callback
+            assert isinstance(best, ModelCheckpoint)
+            score = "" if best.best_model_score is None else f", {best.monitor} {float(best.best_model_score):.4f}"
+            print(f"{folder / BEST}: best of {self.trainer.current_epoch} epochs{score}")
+
+
+def run_lightning(words: list[str]) -> int:
+    """Run one of Lightning's sub-commands.
+
+    Args:
+        words: Sub-command and options.
+
+    Returns:
+        Exit status.
+    """
+    quiet()
+    try:
+        AptCLI(words)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
+            raise KeyboardInterrupt from None
+        return int(stop.code or 0)
+    return 0
+
+
+def quiet() -> None:
+    """Drop notices of Lightning that are expected here; each is named."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "LightningCLI's args parameter is intended",  # our entry point passes the words itself
+        "The '.*dataloader' does not have many workers",  # only frames need workers
+        "Found .* module.* in eval mode at the start of training",  # frozen parts are
+        "Checkpoint directory .* exists and is not empty",
+        "The given NumPy array is not writable",  # memory-mapped, and never written
+        "You are using `torch.load` with `weights_only=False`",
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # torch pytree, from Lightning
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

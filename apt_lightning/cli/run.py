@@ -1,0 +1,33 @@
+"""Train all stages in order, for one or more seeds and splits; skips what is complete and goes on after a stop."""
+
+import jsonargparse
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt run``."""
+    from apt_lightning.runner import RunSettings
+
+    parser.add_argument("--config", action="config", help="YAML with any of the options below.")
+    parser.add_class_arguments(RunSettings, None, sub_configs=False)
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Run it and print the table of all systems."""
+    from apt_lightning.errors import UsageError
+    from apt_lightning.results import read_run, results_table
+    from apt_lightning.runner import RunSettings
+    from apt_lightning.runner import run as run_stages
+
+    values = {key: value for key, value in args.as_dict().items() if key != "config"}
+    try:
+        settings = RunSettings(**values)
+    except TypeError as error:
+        raise UsageError(f"{error}; see `apt run --help`") from None
+    run_stages(settings)
+    results = read_run(settings.out)
+    print()
+    print(results_table(results))
+    for metric in ("CCC", "low", "high"):
+        print()
+        print(results_table(results, metric))
+    return 0

@@ -1,0 +1,123 @@
+"""Five apparent traits for your own videos, by the modalities that each has."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+
+from apt_lightning.errors import ClipError, UsageError
+from apt_lightning.traits import SHORT, TRAITS
+
+NOTICE = "Apparent, not actual, personality: how strangers may rate these clips. Not for hiring or ranking people."
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt score``."""
+    parser.add_argument("clips", nargs="+", help="Video files.")
+    parser.add_argument("--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4.")
+    parser.add_argument(
+        "--transcript",
+        help="What is said: the text itself, a text file, or a CSV (clip, transcript) for several clips.",
+    )
+    parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
+    parser.add_argument("--explain", action="store_true", help="Add each modality's Shapley value.")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Score clips; 1 if any of them could not be scored."""
+    if args.output and Path(args.output).suffix not in (".csv", ".json"):
+        raise UsageError(f"`--output` must end in .csv or .json, got {args.output}")
+    transcripts = _transcripts(args.transcript, args.clips)
+
+    from apt_lightning.scoring import Scorer
+
+    scorer = Scorer(args.checkpoint)
+    results = [_score(scorer, clip, transcripts.get(Path(clip).name), args.explain) for clip in args.clips]
+    if args.output:
+        _write(Path(args.output), results)
+    print(json.dumps(results, indent=1) if args.json else _table(results))
+    return int(any("error" in result for result in results))
+
+
+def _transcripts(given: str | None, clips: list[str]) -> dict[str, str]:
+    """Transcript by file name."""
+    if given is None:
+        return {}
+    if given.endswith(".csv"):
+        from apt_lightning.data.tables import read_table
+
+        return {row.cells["clip"]: row.cells["transcript"] for row in read_table(given, ["clip", "transcript"])}
+    if len(clips) > 1:
+        raise UsageError("one `--transcript` text cannot serve several clips; give a CSV with columns clip, transcript")
+    if "\n" not in given and len(given) < 4096 and Path(given).is_file():
+        from apt_lightning.data.tables import read_text_file
+
+        given = read_text_file(given)
+    return {Path(clips[0]).name: given}
+
+
+def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dict[str, Any]:
+    from apt_lightning.data.extract import ExtractionSettings, extract_clip
+
+    result: dict[str, Any] = {"clip": clip}
+    extraction, faults = None, []
+    try:
+        extraction = extract_clip(clip, Path(clip).name, ExtractionSettings())
+        faults = [fault.code for fault in extraction.faults]
+    except ClipError as error:
+        return {**result, "error": f"{error.code}: {error}"}
+    features = scorer.features(extraction, transcript)
+    if not features.present.any():
+        return {**result, "error": f"nothing to score by: {'; '.join(features.notes)}"}
+    values = scorer.scores(features)
+    result["traits"] = {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
+    result["modalities"] = [m for m, there in zip(scorer.modalities, features.present[0].tolist(), strict=True) if there]
+    result["notes"] = features.notes
+    result["faults"] = faults
+    if explain:
+        from apt_lightning.evaluation.contributions import shapley
+
+        result["shapley"] = shapley_values(scorer, features, shapley)
+    return result
+
+
+def shapley_values(scorer: Any, features: Any, shapley: Any) -> dict[str, dict[str, float]]:
+    """Modality -> trait -> exact Shapley value, in units of the label."""
+    raise NotImplementedError
+
+
+def _write(path: Path, results: list[dict[str, Any]]) -> None:
+    import csv
+    import io
+
+    if path.suffix == ".json":
+        text = json.dumps(results, indent=1) + "\n"
+    else:
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["clip", *TRAITS, "modalities", "notes"])
+        for result in results:
+            traits = [result["traits"][t] for t in TRAITS] if "traits" in result else [""] * len(TRAITS)
+            notes = result.get("error") or "; ".join(result["notes"])
+            writer.writerow([result["clip"], *traits, " ".join(result.get("modalities", [])), notes])
+        text = stream.getvalue()
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    from apt_lightning.evaluation.tables import number, render
+
+    rows = []
+    for result in results:
+        if "error" in result:
+            rows.append([result["clip"], *["-"] * len(TRAITS), result["error"]])
+        else:
+            values = [number(result["traits"][name], 3) for name in TRAITS]
+            rows.append([result["clip"], *values, "; ".join([" ".join(result["modalities"]), *result["notes"]])])
+    scored = sum("traits" in result for result in results)
+    title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
+    return render(["clip", *SHORT, "by"], rows, title, [NOTICE])

@@ -1,0 +1,154 @@
+"""One encoder per kind of modality input, each to a feature h of 256 dimensions (paper section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from apt_lightning.data.batch import Batch
+from apt_lightning.networks.layers import dense, initialise
+
+
+class VectorEncoder(nn.Module):
+    """f_A: min-max scaled functionals, or any feature vector, -> FC 1024 -> FC 256.
+
+    Args:
+        dim: Size N of the vector; 88 for eGeMAPS functionals.
+        hidden_dims: Sizes of the hidden layers.
+        output_dim: Size Q of the feature.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, dim: int, hidden_dims: Sequence[int] = (1024,), output_dim: int = 256) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(dim))
+        self.register_buffer("high", torch.ones(dim))
+        self.layers = dense([dim, *hidden_dims, output_dim])
+        initialise(self)
+
+    def fit_range(self, values: Tensor) -> None:
+        """Take the minimum and maximum of the training split, (n, dim), for the scaling to [0, 1]."""
+        self.low.copy_(values.amin(dim=0))
+        self.high.copy_(values.amax(dim=0))
+
+    def forward(self, values: Tensor, length: Tensor | None = None) -> Tensor:
+        """Map (B, dim) raw vectors to (B, output_dim); values outside the training range are clipped."""
+        span = (self.high - self.low).clamp_min(torch.finfo(self.low.dtype).tiny)
+        features: Tensor = self.layers(((values - self.low) / span).clamp(0, 1))
+        return features
+
+
+class FrameEncoder(nn.Module):
+    """f_V: a ResNet from scratch per frame -> mean over the frames -> dropout -> FC 256.
+
+    Args:
+        backbone: Name of a torchvision ResNet; the paper uses ``resnet50``.
+        dropout: Dropout on the averaged 2048 (resnet18: 512) values.
+        output_dim: Size Q of the feature.
+    """
+
+    def __init__(self, backbone: str = "resnet50", dropout: float = 0.5, output_dim: int = 256) -> None:
+        super().__init__()
+        self.backbone = torchvision.models.get_model(backbone, weights=None)
+        width = self.backbone.fc.in_features
+        self.backbone.fc = nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.layers = dense([width, output_dim])
+        initialise(self)
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, values: Tensor, length: Tensor) -> Tensor:
+        """Map (B, F, 3, H, W) frames in [-1, 1], of which the first ``length`` (B,) count, to (B, output_dim)."""
+        n_clips, n_frames = values.shape[:2]
+        frames = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        per_frame = self.backbone(frames).view(n_clips, n_frames, -1)
+        counts = torch.arange(n_frames, device=length.device) < length[:, None]
+        mean = (per_frame * counts[..., None]).sum(1) / length.clamp_min(1)[:, None]
+        features: Tensor = self.layers(self.dropout(mean))
+        return features
+
+
+class TokenEncoder(nn.Module):
+    """f_T: word vectors -> dropout -> Bi-GRU -> feed-forward attention (Raffel and Ellis 2015) -> 256.
+
+    The frozen word vectors and their words are buffers, so that a checkpoint can score new transcripts.
+
+    Args:
+        dim: Size G of a word vector.
+        n_words: Rows of the table: row 0 pads, row 1 is the unknown word, both zero.
+        words_size: Bytes of the word list, UTF-8, one word a line.
+        hidden_dim: Units of the GRU per direction.
+        dropout: Dropout on the word vectors.
+    """
+
+    table: Tensor
+    words: Tensor
+
+    def __init__(self, dim: int, n_words: int, words_size: int, hidden_dim: int = 128, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(n_words, dim))
+        self.register_buffer("words", torch.zeros(words_size, dtype=torch.uint8))
+        self.dropout = nn.Dropout(dropout)
+        self.gru = nn.GRU(dim, hidden_dim, batch_first=True, bidirectional=True)
+        self.attention = nn.Linear(2 * hidden_dim, 1)
+        initialise(self)
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Words of the table's rows 2, 3, ..."""
+        text = bytes(self.words.cpu().numpy()).decode("utf-8")
+        return text.split("\n") if text else []
+
+    def forward(self, values: Tensor, length: Tensor) -> Tensor:
+        """Map (B, K) word numbers, of which the first ``length`` (B,) count, to (B, 2 * hidden_dim)."""
+        length = length.clamp(min=1)
+        vectors = self.dropout(self.table[values])
+        packed = pack_padded_sequence(vectors, length.cpu(), batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        energy = torch.tanh(self.attention(hidden)).squeeze(-1)
+        padding = torch.arange(hidden.shape[1], device=length.device) >= length[:, None]
+        weights = energy.masked_fill(padding, -torch.inf).softmax(dim=1)
+        context: Tensor = torch.einsum("bk,bkh->bh", weights, hidden)
+        return context
+
+
+ENCODERS: Mapping[str, type[nn.Module]] = {"vector": VectorEncoder, "frames": FrameEncoder, "tokens": TokenEncoder}
+"""Encoder of each kind of input. A specification is ``{"kind": ..., **arguments}``, plain data."""
+
+
+def build_encoder(specification: Mapping[str, Any]) -> nn.Module:
+    """Build the encoder that a plain-data specification names."""
+    arguments = dict(specification)
+    return ENCODERS[arguments.pop("kind")](**arguments)
+
+
+class ModalityEncoders(nn.Module):
+    """The encoders of several modalities side by side: the frozen part of stages 2 to 4.
+
+    Args:
+        specifications: Modality name to encoder specification.
+    """
+
+    def __init__(self, specifications: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({name: build_encoder(spec) for name, spec in specifications.items()})
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names, in the order of the feature columns."""
+        return tuple(self.encoders)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Encode a raw batch to (B, M, 256); rows of absent modalities hold numbers that no stage reads."""
+        columns = []
+        for name, encoder in self.encoders.items():
+            inputs = batch.inputs[name]
+            columns.append(encoder(inputs.values, inputs.length))
+        return torch.stack(columns, dim=1)

@@ -1,0 +1,99 @@
+"""M1 and M2: the dense nets that join the modalities (paper section 2, Eq. 8 and Figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from apt_lightning.networks.layers import dense, initialise
+from apt_lightning.networks.siamese import SiameseNet
+
+
+class FusionNet(nn.Module):
+    """M1: modality features side by side -> FC 1024 -> FC 512.
+
+    A missing modality's feature is a learned vector, one per modality (ours; the paper is silent).
+
+    Args:
+        n_modalities: Modalities M that are joined.
+        feature_dim: Size Q of one modality's feature.
+        hidden_dims: Sizes of the layers; the last is the size O of the output.
+    """
+
+    def __init__(self, n_modalities: int = 3, feature_dim: int = 256, hidden_dims: Sequence[int] = (1024, 512)) -> None:
+        super().__init__()
+        self.missing = nn.Parameter(torch.zeros(n_modalities, feature_dim))
+        self.layers = dense([n_modalities * feature_dim, *hidden_dims])
+        self.output_dim = hidden_dims[-1]
+        initialise(self)
+
+    def forward(self, features: Tensor, present: Tensor) -> Tensor:
+        """Join (B, M, Q) features, where ``present`` (B, M), to (B, O)."""
+        filled = torch.where(present[..., None], features, self.missing)
+        joined: Tensor = self.layers(filled.flatten(1))
+        return joined
+
+
+class FinalNet(nn.Module):
+    """M2: M1(h) beside the embeddings of each modality -> FC 512.
+
+    Args:
+        fusion: Trained M1; the caller freezes it.
+        siamese: Trained S; the caller freezes it. Without it M2 reads M1(h) alone, a control.
+        hidden_dims: Sizes of the layers.
+        missing_embedding: What stands for the embedding of a missing modality: a ``learned`` vector,
+            the ``mean`` of the clip's other embeddings, or ``zero``.
+        normalize: Whether M2 reads embeddings of unit length, as the loss of stage 3 does.
+    """
+
+    def __init__(
+        self,
+        fusion: FusionNet,
+        siamese: SiameseNet | None,
+        hidden_dims: Sequence[int] = (512,),
+        missing_embedding: str = "learned",
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.siamese = siamese
+        self.missing_embedding = missing_embedding
+        self.normalize = normalize
+        n_modalities = fusion.missing.shape[0]
+        width = fusion.output_dim
+        if siamese is not None:
+            width += n_modalities * siamese.embedding_dim
+            if missing_embedding == "learned":
+                self.missing = nn.Parameter(torch.zeros(n_modalities, siamese.embedding_dim))
+        self.layers = dense([width, *hidden_dims])
+        self.output_dim = hidden_dims[-1]
+        initialise(self.layers)
+
+    def embed(self, features: Tensor, present: Tensor) -> Tensor:
+        """Embeddings (B, M, E) that M2 reads, with missing ones filled in."""
+        assert self.siamese is not None
+        with torch.no_grad():
+            embeddings = self.siamese(features)
+            if self.normalize:
+                embeddings = F.normalize(embeddings, dim=-1)
+        mask = present[..., None]
+        match self.missing_embedding:
+            case "learned":
+                filler = self.missing
+            case "mean":
+                filler = (embeddings * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
+            case _:
+                filler = torch.zeros_like(embeddings)
+        return torch.where(mask, embeddings, filler)
+
+    def forward(self, features: Tensor, present: Tensor) -> Tensor:
+        """Join (B, M, Q) features, where ``present`` (B, M), to (B, O)."""
+        with torch.no_grad():
+            parts = [self.fusion(features, present)]
+        if self.siamese is not None:
+            parts.append(self.embed(features, present).flatten(1))
+        joined: Tensor = self.layers(torch.cat(parts, dim=1))
+        return joined
