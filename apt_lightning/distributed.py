@@ -1,0 +1,61 @@
+"""Rows of all processes in one tensor, with gradient, so that a loss over pairs sees the whole batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.autograd.function import once_differentiable
+
+
+def process_share() -> tuple[int, int]:
+    """Return this process's rank and the number of processes; (0, 1) outside distributed training."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate the rows of all processes, in the order of their ranks.
+
+    Every process must call this, and backward if any does. The gradient of a process's rows is the *sum* of
+    what the processes' losses say about them. DistributedDataParallel then *averages* over the processes: a
+    loss of which each computes a share has to be multiplied by their number, one that each computes whole
+    must not be.
+
+    Args:
+        rows: (R, ...) rows of this process; their number may differ between processes and may be 0.
+
+    Returns:
+        (sum of R, ...) rows; ``rows`` itself outside distributed training.
+    """
+    if process_share()[1] == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rank, world = process_share()
+        length = torch.tensor([len(rows)], device=rows.device)
+        lengths = [torch.empty_like(length) for _ in range(world)]
+        dist.all_gather(lengths, length)
+        counts = [int(n) for n in lengths]
+        ctx.start, ctx.count = sum(counts[:rank]), counts[rank]
+        # Collectives need equal shapes: every process sends as many rows as the fullest one.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.count]
