@@ -168,16 +168,18 @@ def read_annotations(path: str | os.PathLike[str]) -> dict[str, dict[str, float]
     wanted = (*TRAITS, "interview")
     if not isinstance(table, dict) or not set(TRAITS) <= table.keys() <= set(wanted):
         raise DataError(f"{path}: expected a dict with the keys {', '.join(wanted)}, but got {_shape(table)}")
+    columns: dict[str, dict[str, float]] = {}
     for trait, labels in table.items():
         if not isinstance(labels, dict):
             raise DataError(f"{path}: {trait}: expected a dict of clip and value, but got {_shape(labels)}")
+        column = columns[trait] = {}
         for clip, value in labels.items():
             if not isinstance(clip, str):
                 raise DataError(f"{path}: {trait}: expected clip names as keys, but got {_shape(clip)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise DataError(f"{path}: {trait}: {clip!r}: expected a number, but got {_shape(value)}")
-            labels[clip] = _to_float(value)
-    return table
+            column[_decode(clip)] = _to_float(value)
+    return columns
 
 
 def read_transcripts(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -198,9 +200,9 @@ def read_transcripts(path: str | os.PathLike[str]) -> dict[str, str]:
     for clip, text in table.items():
         if not isinstance(clip, str) or not isinstance(text, str):
             raise DataError(
-                f"{path}: expected a dict of clip and text, but got {_shape(clip)} with {_shape(text)}"
+                f"{path}: expected clip names and texts, but got {_shape(clip)} with {_shape(text)}"
             )
-    return table
+    return {_decode(clip): _decode(text) for clip, text in table.items()}
 
 
 def read_demographics(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
@@ -229,6 +231,14 @@ def read_demographics(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]
             if code:
                 groups[group] = names[code]
     return people
+
+
+def _decode(text: str) -> str:
+    """Undo the reading as latin1 where Python 2's bytes were UTF-8; nothing else passes for it by chance."""
+    try:
+        return text.encode("latin1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _to_float(value: float) -> float:

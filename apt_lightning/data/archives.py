@@ -49,8 +49,8 @@ def unpack(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
 
     ``train-1.zip`` with ``training80_01.zip`` in it becomes ``train-1/training80_01/<clip>.mp4``. Files that
     are there with the right size and checksum are kept, and an archive that has not changed since it was
-    unpacked is not opened again (``unpacked.json``). Keys are taken from environment variables that begin with
-    :data:`KEYS`, or asked for on a terminal; decryption takes 0.4 s a MB (Python's own).
+    unpacked is not opened again (``unpacked.json``). Keys are taken from environment variables that begin
+    with :data:`KEYS`, or asked for on a terminal; decryption takes 0.4 s a MB (Python's own).
 
     Args:
         data: Folder with ``*.zip`` anywhere below it.

@@ -169,8 +169,7 @@ def read_text(folder: str | os.PathLike[str]) -> TextTable:
             f"{folder}: {n} rows of ids, {len(table.lengths)} lengths, {len(words)} words and "
             f"{len(table.vectors)} vectors do not fit each other; {again}"
         )
-    if n and (
-        table.ids.min() < 0 or table.ids.max() >= len(table.vectors) or not 0 <= table.lengths.max() <= k
-    ):
+    inside = not n or (0 <= table.lengths.min() and table.lengths.max() <= k)
+    if not inside or (n and k and not (0 <= table.ids.min() and table.ids.max() < len(table.vectors))):
         raise StoreError(f"{folder}: an id or a length is out of range; {again}")
     return table
