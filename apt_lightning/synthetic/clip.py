@@ -33,6 +33,9 @@ class ClipPlan:
     transcript: str
     audio_cues: FloatArray
     visual_cues: FloatArray
+    """(5,) each: what the voice and the picture show of the traits."""
+    demographics: tuple[int, ...]
+    """Codes of ethnicity, gender and age group, as in the CSVs; drawn apart from all else."""
     source_seed: list[int]
     clip_seed: list[int]
 
@@ -61,9 +64,9 @@ def make_clip(plan: ClipPlan, form: ClipFormat, out: Path) -> None:
     path = out / plan.folder / plan.name
     if path.exists():
         return
-    rng = np.random.default_rng(plan.clip_seed)
-    voice = voice_of(plan.audio_cues, plan.source_seed, rng)
-    look = look_of(plan.visual_cues, plan.source_seed, rng)
+    rng, habits = np.random.default_rng(plan.clip_seed), np.random.default_rng(plan.source_seed)
+    voice = voice_of(plan.audio_cues, habits, rng)
+    look = look_of(plan.visual_cues, habits, rng)
     sound = speak(plan.said, voice, form.seconds, rng)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{plan.name}.part")

@@ -47,19 +47,18 @@ class Look:
     """Movements a second."""
 
 
-def look_of(cues: FloatArray, source_seed: list[int], rng: np.random.Generator) -> Look:
+def look_of(cues: FloatArray, habits: np.random.Generator, rng: np.random.Generator) -> Look:
     """Choose the look of a clip.
 
     Args:
         cues: (5,) visual cues of the clip, standard normal, in the order of the traits.
-        source_seed: Seed of the source's looks: skin, hair, glasses, poster, shape of the head.
+        habits: Source of randomness that begins alike for all clips of a source: skin, hair, glasses, poster.
         rng: Source of the clip's randomness.
 
     Returns:
         A look that is nearer and livelier with extraversion, in a brighter room with stability, smiling with
         agreeableness, in a lighter shirt with conscientiousness and before a warmer wall with openness.
     """
-    habits = np.random.default_rng(source_seed)
     ext, neu, agr, con, ope = np.clip(cues, -2.5, 2.5)
     wall = (COOL + WARM) / 2 + (WARM - COOL) * 0.28 * ope
     light = 0.82 + 0.17 * neu + 0.02 * rng.standard_normal()

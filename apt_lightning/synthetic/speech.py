@@ -16,6 +16,7 @@ from apt_lightning.synthetic.latents import FloatArray
 SAMPLE_RATE = 44100
 """Of the sound returned; eSpeak's own is half of it."""
 VOICES = ("m1", "m2", "m3", "m5", "m7", "f1", "f4", "Andrea", "belinda", "linda", "steph")
+"""eSpeak voice variants. Those with ``breath`` are left out: eSpeak NG 1.52 gives other samples each time."""
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 """Numbers of espeak_PARAMETER in eSpeak NG's speak_lib.h."""
@@ -42,19 +43,18 @@ class Voice:
     """Level of a noise floor, dB relative to the speech."""
 
 
-def voice_of(cues: FloatArray, source_seed: list[int], rng: np.random.Generator) -> Voice:
+def voice_of(cues: FloatArray, habits: np.random.Generator, rng: np.random.Generator) -> Voice:
     """Choose the voice of a clip.
 
     Args:
         cues: (5,) audio cues of the clip, standard normal, in the order of the traits.
-        source_seed: Seed of the source's voice.
+        habits: Source of randomness that begins alike for all clips of a source: chooses the speaker.
         rng: Source of the clip's randomness.
 
     Returns:
         A voice that is louder with extraversion, deeper with stability, duller with agreeableness, faster
         with conscientiousness and wider in pitch with openness.
     """
-    habits = np.random.default_rng(source_seed)
     ext, neu, agr, con, ope = np.clip(cues, -2.5, 2.5)
     return Voice(
         variant=str(habits.choice(VOICES)),

@@ -63,23 +63,22 @@ _CELLS = {
 }
 
 
-def compose(cues: FloatArray, n_words: int, source_seed: list[int], rng: np.random.Generator) -> str:
+def compose(cues: FloatArray, n_words: int, habits: np.random.Generator, rng: np.random.Generator) -> str:
     """Write what a clip says.
 
     Args:
         cues: (5,) text cues of the clip, standard normal.
         n_words: Number of words; the last sentence is cut off there, as the real clips cut speech.
-        source_seed: Seed of the source's favourite topics and opening words.
+        habits: Source of randomness that begins alike for all clips of a source: topics, opening words.
         rng: Source of the clip's randomness.
 
     Returns:
         Sentences with capitals and full stops.
 
     Example:
-        >>> compose(np.full(5, 3.0), 12, [0], np.random.default_rng(2))
-        'Well my crowd was very steady and I imagine it. So my'
+        >>> compose(np.full(5, 3.0), 12, *np.random.default_rng(2).spawn(2))
+        'People settle me and I check some strange friend. And there was'
     """
-    habits = np.random.default_rng(source_seed)
     topics = habits.choice(TOPICS.split(), size=4, replace=False)
     openers = habits.choice(OPENERS, size=2, replace=False)
     high = 1 / (1 + np.exp(-LEAN * cues))
