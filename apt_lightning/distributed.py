@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.autograd.function import once_differentiable
+
+
+class Rows(NamedTuple):
+    """The rows of a metric-learning batch: the embeddings of all modalities of some clips, stacked."""
+
+    embeddings: Tensor
+    """(R, D)"""
+    labels: Tensor
+    """(R, T) labels in [0, 1]; NaN where a clip has none."""
+    valid: Tensor
+    """(R,) bool; False for a missing modality."""
+    clips: Tensor
+    """(R,) number of the clip that each row stands for."""
 
 
 def process_share() -> tuple[int, int]:
@@ -17,7 +30,7 @@ def process_share() -> tuple[int, int]:
     return 0, 1
 
 
-def gather_rows(rows: Tensor) -> Tensor:
+def gather_rows(rows: Rows) -> Rows:
     """Concatenate the rows of all processes, in the order of their ranks.
 
     Every process must call this, and backward if any does. The gradient of a process's rows is the *sum* of
@@ -26,15 +39,14 @@ def gather_rows(rows: Tensor) -> Tensor:
     must not be.
 
     Args:
-        rows: (R, ...) rows of this process; their number may differ between processes and may be 0.
+        rows: Rows of this process; their number may differ between processes and may be 0.
 
     Returns:
-        (sum of R, ...) rows; ``rows`` itself outside distributed training.
+        All rows; ``rows`` itself outside distributed training.
     """
     if process_share()[1] == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)
-    return gathered
+    return Rows(*(_GatherRows.apply(part) for part in rows))
 
 
 class _GatherRows(torch.autograd.Function):

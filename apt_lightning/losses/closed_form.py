@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK_ELEMENTS = {"cpu": 1 << 18}
-"""Similarities held at a time: 1 MiB of float32 on a CPU, so that the passes over them stay in its cache."""
-_CHUNK_ELEMENTS_OTHER = 1 << 26
+_CHUNK_ELEMENTS = 1 << 19
+"""Similarities held at a time on a CPU: 2 MiB of float32, so that the passes over them stay in its cache."""
+_CHUNK_ELEMENTS_GPU = 1 << 26
 
 
 class Constants(NamedTuple):
@@ -108,7 +108,7 @@ def _softplus_sum(logits: Tensor, largest: Tensor, offset: float, some: Tensor) 
         (A, 1) values.
     """
     # Shifting by the largest exponent, the 0 of the added 1 included, keeps every exponential in [0, 1].
-    shift = torch.where(some, largest - offset, 0.0).clamp_(min=0)
+    shift = (largest - offset).masked_fill_(~some, 0).clamp_(min=0)
     total = logits.sub_(shift + offset).exp_().sum(dim=1, keepdim=True)
     rest = total + torch.expm1(-shift)
     logits.div_(rest + 1)
@@ -159,7 +159,7 @@ class MinedLoss(torch.autograd.Function):
             return loss, n_anchors, n_kept
 
         place = torch.empty(n_rows, dtype=torch.long, device=rows.device)
-        size = max(1, _CHUNK_ELEMENTS.get(rows.device.type, _CHUNK_ELEMENTS_OTHER) // n_rows)
+        size = max(1, (_CHUNK_ELEMENTS if rows.device.type == "cpu" else _CHUNK_ELEMENTS_GPU) // n_rows)
         chunks = torch.split(anchors, size)
         first, last = torch.stack([c[0] for c in chunks]), torch.stack([c[-1] for c in chunks])
         starts = [torch.searchsorted(group.rows, first).tolist() for group in groups]

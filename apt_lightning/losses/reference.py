@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from pytorch_metric_learning.losses import MultiSimilarityLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner, MultiSimilarityMiner
 from torch import Tensor, nn
+from typing_extensions import override
 
 from apt_lightning.losses.classes import UNLABELLED, TraitClasses
+from apt_lightning.losses.multi_similarity import MiningStatistics
 
 
 class TraitRows(NamedTuple):
@@ -25,7 +27,7 @@ class TraitRows(NamedTuple):
 
 
 class ReferenceLoss(nn.Module):
-    """Base of losses that run one library loss per trait.
+    """Base of losses that run one library loss per trait; ``statistics`` then holds what it mined.
 
     Args:
         anchors: ``extreme``: rows of the classes C1 and C4 of a trait (the paper); ``all``: all its rows.
@@ -48,34 +50,49 @@ class ReferenceLoss(nn.Module):
         """Set the training split's (T,) means and deviations, which cut the classes; kept in checkpoints."""
         self.classes.set_statistics(mean, sd)
 
-    def forward(self, embeddings: Tensor, labels: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        valid: Tensor | None = None,
+        clips: Tensor | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> Tensor:
         """Compute the mean over traits.
 
         Args:
             embeddings: (R, D) embeddings of all modalities, stacked.
             labels: (R, T) labels in [0, 1]; a row counts in the traits in which its label is not NaN.
             valid: (R,) bool; False drops a row, such as a missing modality's.
+            clips: Not used; here so that the losses can be exchanged.
+            share: Not used: every process computes the whole loss.
 
         Returns:
             Scalar; 0, and still differentiable, if no anchor has a pair.
         """
         if valid is not None:
             embeddings, labels = embeddings[valid], labels[valid]
-        losses = [self.trait_loss(rows) for rows in self._traits(embeddings, labels)]
-        return torch.stack([embeddings.sum() * 0, *losses]).sum() / self.classes.n_traits
-
-    def trait_loss(self, rows: TraitRows) -> Tensor:
-        """Compute the loss of one trait that has anchors."""
-        raise NotImplementedError
-
-    def _traits(self, embeddings: Tensor, labels: Tensor) -> Iterator[TraitRows]:
+        total = embeddings.sum() * 0
+        self.statistics = MiningStatistics(*torch.zeros(2, self.classes.n_traits, dtype=torch.long))
         allowed = torch.tensor(self.classes.anchor_classes, device=labels.device)
-        for classes in self.classes(labels).unbind(dim=1):
+        for trait, classes in enumerate(self.classes(labels).unbind(dim=1)):
             labelled = classes != UNLABELLED
             own = classes[labelled]
             anchors = torch.isin(own, allowed).nonzero().squeeze(1)
             if len(anchors):
-                yield TraitRows(embeddings[labelled], own, anchors)
+                loss, with_pairs = self.trait_loss(TraitRows(embeddings[labelled], own, anchors))
+                total = total + loss
+                self.statistics.anchors[trait] = len(anchors)
+                self.statistics.with_pairs[trait] = len(torch.unique(with_pairs))
+        return total / self.classes.n_traits
+
+    def trait_loss(self, rows: TraitRows) -> tuple[Tensor, Tensor]:
+        """Compute the loss of one trait that has anchors.
+
+        Returns:
+            Scalar loss, and the anchors of its pairs, each any number of times.
+        """
+        raise NotImplementedError
 
 
 class ReferenceMultiSimilarityLoss(ReferenceLoss):
@@ -106,15 +123,15 @@ class ReferenceMultiSimilarityLoss(ReferenceLoss):
         self.loss = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
         self.denominator = denominator
 
-    def trait_loss(self, rows: TraitRows) -> Tensor:
-        """Compute the loss of one trait that has anchors."""
+    @override
+    def trait_loss(self, rows: TraitRows) -> tuple[Tensor, Tensor]:
         embeddings, classes, anchors = rows
         # With a reference the library takes an anchor's own row for a positive. At similarity 1 it is not the
         # farthest one, unless there is no other; such an anchor has no pair.
         sizes = classes.bincount()
         queries = anchors[sizes[classes[anchors]] > 1]
         if not len(queries):
-            return embeddings.sum() * 0
+            return embeddings.sum() * 0, queries
         query, query_classes = embeddings[queries], classes[queries]
         positive_anchor, positive, negative_anchor, negative = self.miner(
             query, query_classes, embeddings, classes
@@ -123,7 +140,7 @@ class ReferenceMultiSimilarityLoss(ReferenceLoss):
         pairs = (positive_anchor[other], positive[other], negative_anchor, negative)
         loss: Tensor = self.loss(query, query_classes, pairs, embeddings, classes)
         count = len(embeddings) if self.denominator == "rows" else len(anchors)
-        return loss * len(queries) / count
+        return loss * len(queries) / count, pairs[2]
 
 
 class TraitTripletLoss(ReferenceLoss):
@@ -143,10 +160,11 @@ class TraitTripletLoss(ReferenceLoss):
         self.miner = BatchHardMiner()
         self.loss = TripletMarginLoss(margin=margin)
 
-    def trait_loss(self, rows: TraitRows) -> Tensor:
-        """Compute the loss of one trait that has anchors."""
+    @override
+    def trait_loss(self, rows: TraitRows) -> tuple[Tensor, Tensor]:
         embeddings, classes, anchors = rows
         triplets = self.miner(embeddings, classes)
-        chosen = torch.isin(triplets[0], anchors)
-        loss: Tensor = self.loss(embeddings, classes, tuple(index[chosen] for index in triplets))
-        return loss
+        of_anchors = torch.isin(triplets[0], anchors)
+        chosen = tuple(index[of_anchors] for index in triplets)
+        loss: Tensor = self.loss(embeddings, classes, chosen)
+        return loss, chosen[0]
