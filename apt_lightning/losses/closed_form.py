@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _CHUNK_ELEMENTS = 1 << 19
 """Similarities held at a time on a CPU: 2 MiB of float32, so that the passes over them stay in its cache."""
@@ -146,7 +145,7 @@ class MinedLoss(torch.autograd.Function):
         loss = rows.new_zeros(())
         n_anchors, n_kept = torch.zeros(2, n_traits, dtype=torch.long, device=rows.device)
         gradient = torch.zeros_like(rows) if needs_gradient else None
-        ctx.save_for_backward(*([] if gradient is None else [gradient]))
+        ctx.save_for_backward(rows, gradient)
         ctx.mark_non_differentiable(n_anchors, n_kept)
 
         is_anchor = torch.zeros(n_rows, dtype=torch.bool, device=rows.device)
@@ -190,8 +189,18 @@ class MinedLoss(torch.autograd.Function):
         return loss, n_anchors, n_kept
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, loss_gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Scale the gradient that :meth:`forward` computed."""
-        (gradient,) = ctx.saved_tensors
-        return gradient * loss_gradient, None, None, None, None, None
+        return _Scale.apply(loss_gradient, *ctx.saved_tensors), None, None, None, None, None
+
+
+class _Scale(torch.autograd.Function):
+    """Ties the gradient to the rows, so that a second derivative is refused and not taken for zero."""
+
+    @staticmethod
+    def forward(ctx: Any, loss_gradient: Tensor, rows: Tensor, gradient: Tensor) -> Tensor:
+        return gradient * loss_gradient
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError("the multi-similarity loss has no second derivative")
