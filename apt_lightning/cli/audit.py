@@ -1,0 +1,46 @@
+"""Check a data set or a store for leaks between splits, duplicates, and labels that cannot be right.
+
+Ends with status 1 if it finds an error (a warning changes what figures mean, an error makes them wrong).
+"""
+
+from __future__ import annotations
+
+import jsonargparse
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Add the options of ``apt audit``."""
+    parser.add_argument(
+        "data", type=str, help="data set (folder or CSV of clips), or store made by `apt prepare`"
+    )
+    parser.add_argument("--json", type=str | None, help="also write everything found to this file")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Audit and print what was found."""
+    import json
+    from pathlib import Path
+
+    from apt_lightning.evaluation.audit import AuditedClip, audit, audit_text
+    from apt_lightning.evaluation.duplicates import digest_duplicates
+
+    clips: list[AuditedClip]
+    if Path(args.data, "manifest.json").is_file():
+        from apt_lightning.data.rows import newest_rows
+        from apt_lightning.data.store import Store
+
+        store = Store.open(args.data)
+        clips = [*store.clips]
+        rows = newest_rows(store.path, store.manifest["key"])
+        digests = {name: row["sha256"] for name, (_, row) in rows.items() if row["sha256"]}
+    else:
+        from apt_lightning.data.collection import read_collection
+
+        collection = read_collection(args.data)
+        clips = [*collection.clips]
+        digests = digest_duplicates({clip.name: clip.path for clip in collection.clips if clip.path})
+    result = audit(clips, digests)
+    print(audit_text(result))
+    if args.json:
+        Path(args.json).write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return int(result.failed)
