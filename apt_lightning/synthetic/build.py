@@ -62,8 +62,8 @@ def synthesize(
     """
     if seconds < 0.5 or fps < 1 or min(size) < 32 or size[0] % 2 or size[1] % 2:
         raise UsageError(
-            f"{seconds:g} s, {fps:g} fps, {size[0]}x{size[1]}: give at least 0.5 s and 1 fps, and an even width "
-            "and height of at least 32 pixels"
+            f"{seconds:g} s, {fps:g} fps, {size[0]}x{size[1]}: give at least 0.5 s and 1 fps, and an even "
+            "width and height of at least 32 pixels"
         )
     if seed < 0 or (workers is not None and workers < 1):
         raise UsageError(f"seed {seed}, workers {workers}: a seed is 0 or more, workers are 1 or more")

@@ -22,8 +22,8 @@ MEAN = np.array([0.476146, 0.520286, 0.548181, 0.522731, 0.566281])
 SD = np.array([0.152285, 0.153533, 0.136374, 0.155207, 0.146978])
 STEPS = np.array([107, 96, 91, 103, 90])
 """Labels lie on the lattice k / STEPS."""
-LOW = np.array([0.0, 0.0208, 0.0, 0.0, 0.0])
-HIGH = np.array([0.9252, 0.9792, 1.0, 0.9709, 1.0])
+LOWEST, HIGHEST = np.array([0, 2, 0, 0, 0]), np.array([99, 94, 91, 100, 90])
+"""Least and greatest k."""
 ICC = np.array([0.64, 0.62, 0.52, 0.71, 0.59])
 """Agreement of the labels within a source, ICC(1)."""
 CORRELATION = np.array(
@@ -131,7 +131,7 @@ def draw_latents(
         (3, 5)
     """
     traits = _correlated(source, rng, ICC)
-    labels = np.clip(np.round((MEAN + SD * traits) * STEPS) / STEPS, np.ceil(LOW * STEPS) / STEPS, HIGH)
+    labels = np.clip(np.round((MEAN + SD * traits) * STEPS), LOWEST, HIGHEST) / STEPS
     total = traits.sum(axis=1) / np.sqrt(CORRELATION.sum())
     interview = INTERVIEW_TRAITS * total + np.sqrt(1 - INTERVIEW_TRAITS**2) * rng.standard_normal(len(source))
     interview = INTERVIEW_MEAN + INTERVIEW_SD * interview
