@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tqdm import tqdm
 
@@ -62,27 +63,26 @@ def unpack(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     """
     data, out = Path(data), Path(out)
     record = out / "unpacked.json"
-    done: dict[str, dict[str, object]] = _read_record(record)
+    done = _read_record(record)
     keys = [value.encode() for name, value in sorted(os.environ.items()) if name.startswith(KEYS) and value]
-    archives = [path for path in sorted(data.rglob("*.zip")) if not path.name.startswith(".")]
-    if not archives:
+    stamps = {path: _stamp(path) for path in sorted(data.rglob("*.zip")) if not path.name.startswith(".")}
+    names = {path: path.relative_to(data).as_posix() for path in stamps}
+    todo = [path for path, stamp in stamps.items() if not _complete(out, done.get(names[path]), stamp)]
+    if not todo:
         return
-    size = sum(path.stat().st_size for path in archives)
-    with tqdm(total=size, desc="unpack", unit="B", unit_scale=True) as bar:
-        for path in archives:
-            name = path.relative_to(data).as_posix()
-            stamp = [path.stat().st_size, path.stat().st_mtime_ns]
-            known = done.get(name, {})
-            if known.get("stamp") == stamp and _complete(out, known.get("files")):
-                bar.update(stamp[0])
-                continue
-            files = _unpack(path, str(path), (out / name).with_suffix(""), keys, bar)
+    with tqdm(total=sum(stamps[path][0] for path in todo), desc="unpack", unit="B", unit_scale=True) as bar:
+        for path in todo:
+            files = _unpack(path, str(path), (out / names[path]).with_suffix(""), keys, bar)
             sizes = {file.relative_to(out).as_posix(): file.stat().st_size for file in files}
-            done[name] = {"stamp": stamp, "files": sizes}
+            done[names[path]] = {"stamp": stamps[path], "files": sizes}
             write_atomic(record, json.dumps(done).encode())
 
 
-def _read_record(record: Path) -> dict[str, dict[str, object]]:
+def _stamp(path: Path) -> list[int]:
+    return [path.stat().st_size, path.stat().st_mtime_ns]
+
+
+def _read_record(record: Path) -> dict[str, Any]:
     try:
         done = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -90,10 +90,12 @@ def _read_record(record: Path) -> dict[str, dict[str, object]]:
     return done if isinstance(done, dict) else {}
 
 
-def _complete(out: Path, files: object) -> bool:
-    return isinstance(files, dict) and all(
-        (out / name).is_file() and (out / name).stat().st_size == size for name, size in files.items()
-    )
+def _complete(out: Path, known: Any, stamp: list[int]) -> bool:
+    """Whether an archive is unchanged since it was unpacked and all its files are still there."""
+    if not isinstance(known, dict) or known.get("stamp") != stamp or not isinstance(known.get("files"), dict):
+        return False
+    files = ((out / name, size) for name, size in known["files"].items())
+    return all(file.is_file() and file.stat().st_size == size for file, size in files)
 
 
 def _unpack(path: Path, shown: str, folder: Path, keys: list[bytes], bar: tqdm | None) -> list[Path]:

@@ -100,7 +100,7 @@ def read_collection(data: str | os.PathLike[str]) -> Collection:
         Clips in the order of the CSV, or sorted by split and name.
 
     Raises:
-        DataError: If there is no clip, a file is damaged, or a clip is given twice with different content.
+        DataError: If there is no clip, a file is damaged, or a clip is given twice.
     """
     path = Path(data)
     if not path.exists():
@@ -121,9 +121,8 @@ def _read_folder(root: Path) -> Collection:
     for path in _walk(root):
         if path.suffix.lower() in SUFFIXES:
             if path.name in media:
-                faults.append(
-                    Fault("duplicate-name", path.name, f"{path} is not used, but {media[path.name]}")
-                )
+                second = path.relative_to(root).as_posix()
+                faults.append(Fault("duplicate-name", second, f"{media[path.name]} is used"))
             media.setdefault(path.name, path)
         elif re.fullmatch(r"(annotation|transcription)_.*\.pkl", path.name):
             first = pickles.setdefault(path.name, path)
@@ -192,24 +191,13 @@ def _set_split(splits: dict[str, str], path: Path, names: Iterable[str]) -> None
 
 def _read_csv(path: Path) -> Collection:
     optional = ("source", "split", *TRAITS, "scale", "transcript", *GROUPS)
-    rows = read_table(path, required=("clip",), optional=optional)
-    clips: dict[str, Clip] = {}
-    first: dict[str, Row] = {}
+    clips: list[Clip] = []
     faults: list[Fault] = []
     people: dict[str, dict[str, str]] = {}
-    for row in rows:
+    for row in read_table(path, required=("clip",), optional=optional, unique="clip"):
         name = row.cells["clip"]
         if not name:
             raise cell_error(path, row.line, "clip", "empty; expected a file name")
-        if name in first:
-            if row.cells != first[name].cells:
-                other = first[name].line
-                raise cell_error(
-                    path, row.line, "clip", f"{name!r} stands in row {other} with other content; keep one"
-                )
-            faults.append(Fault("duplicate-row", name, f"row {row.line} repeats row {first[name].line}"))
-            continue
-        first[name] = row
         file = path.parent / name
         exists = os.path.isfile(file)  # False, too, for what can be no name
         traits = _csv_labels(path, row)
@@ -217,13 +205,13 @@ def _read_csv(path: Path) -> Collection:
         split = _csv_split(path, row) or ("test" if labelled else "unlabelled")
         source = row.cells.get("source") or source_of(name)
         located = str(file.resolve()) if exists else None
-        clips[name] = Clip(name, source, split, located, traits, row.cells.get("transcript"))
-        people[name] = {group: row.cells[group] for group in GROUPS if row.cells.get(group)}
+        clips.append(Clip(name, source, split, located, traits, row.cells.get("transcript")))
+        groups = {group: row.cells[group] for group in GROUPS if row.cells.get(group)}
+        if groups:
+            people[name] = groups
         if not exists:
             faults.append(Fault("missing-file", name, f"row {row.line}: no file {file}"))
-    return Collection(
-        list(clips.values()), faults, "csv", {name: groups for name, groups in people.items() if groups}
-    )
+    return Collection(clips, faults, "csv", people)
 
 
 def _csv_split(path: Path, row: Row) -> str | None:
@@ -264,7 +252,9 @@ def _check(collection: Collection) -> Collection:
             faults.append(
                 Fault("case-collision", clip.name, "another name differs only in upper and lower case")
             )
-        if clip.transcript is not None and not clip.transcript.strip():
+        if clip.transcript is None:
+            faults.append(Fault("no-transcript", clip.name, ""))
+        elif not clip.transcript.strip():
             faults.append(Fault("empty-transcript", clip.name, ""))
         pairs = list(zip(TRAITS, clip.traits, strict=True))
         outside = [

@@ -53,7 +53,7 @@ def tokenize(text: str) -> list[str]:
         >>> tokenize("Don't call 911 [inaudible 00:00:07]; it's O'Brien's e-mail: a.b@c.org!")
         ['do', "n't", 'call', 'it', "'s", "o'brien", "'s", 'e', 'mail']
     """
-    text = _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text.lower()))
+    text = _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text).lower())
     for pattern in (_MARK, _EMAIL, _URL, _DIGITS):
         text = pattern.sub(" ", text)
     return _TOKEN.findall(_CLITIC.sub(r" \1", _JOINED.sub(r"\1 ", text)))
@@ -151,7 +151,8 @@ def read_text(folder: str | os.PathLike[str]) -> TextTable:
         path = folder / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        # A damaged header surfaces as almost any built-in error.
+        except Exception as error:
             raise StoreError(f"{path}: cannot be read ({error}); {again}") from error
         if array.dtype != kind or array.ndim != ndim:
             raise StoreError(
@@ -169,7 +170,7 @@ def read_text(folder: str | os.PathLike[str]) -> TextTable:
             f"{folder}: {n} rows of ids, {len(table.lengths)} lengths, {len(words)} words and "
             f"{len(table.vectors)} vectors do not fit each other; {again}"
         )
-    inside = not n or (0 <= table.lengths.min() and table.lengths.max() <= k)
-    if not inside or (n and k and not (0 <= table.ids.min() and table.ids.max() < len(table.vectors))):
+    inside = not n or (table.lengths.min() >= 0 and table.lengths.max() <= k)
+    if not inside or (n and k and (table.ids.min() < 0 or table.ids.max() >= len(table.vectors))):
         raise StoreError(f"{folder}: an id or a length is out of range; {again}")
     return table

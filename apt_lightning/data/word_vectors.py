@@ -79,8 +79,13 @@ def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[st
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         source = {"path": stamp[0], "sha256": sha256, "stamp": stamp}
         write_atomic(folder / "source.json", json.dumps(source).encode())
-    words = (folder / "words.txt").read_bytes().decode("utf-8", "replace").split("\n")[:-1]
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    try:
+        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        words = (folder / "words.txt").read_bytes().decode("utf-8", "replace").split("\n")[:-1]
+    except Exception as error:  # a damaged header surfaces as almost any built-in error
+        raise DataError(
+            f"{folder}: the copy of {path} is damaged ({error}); delete it and run again"
+        ) from error
     return WordVectors(words, vectors, {"path": source["path"], "sha256": source["sha256"]})
 
 
@@ -97,6 +102,8 @@ def _copy(path: Path, folder: Path) -> None:
             if word not in words:
                 words[word] = None
                 out.write(values.tobytes())
+    if not words:
+        raise DataError(f"{path}: row 1: holds no word")
     vectors = np.memmap(raw, np.float32, "r", shape=(len(words), size))
     part = folder / f"vectors.npy{TEMPORARY}"
     with part.open("wb") as out:

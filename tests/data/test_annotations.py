@@ -25,7 +25,8 @@ def save(path, data):
 
 def python2_labels(value=0.25):
     """The bytes that Python 2's cPickle wrote: byte strings, memo numbers, one shared dtype."""
-    dtype = b"cnumpy\ndtype\nq\x03U\x02f8K\x00K\x01\x87Rq\x04(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    state = b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = b"cnumpy\ndtype\nq\x03U\x02f8K\x00K\x01\x87Rq\x04" + state
     head = b"cnumpy.core.multiarray\nscalar\nq\x02" + dtype
     raw = np.float64(value).tobytes()
     out = b"\x80\x02}q\x01("
@@ -139,7 +140,7 @@ def test_size_is_limited(tmp_path, monkeypatch):
         ({"openness": {}}, r"but got a dict with 1 keys \(openness"),
         ({**{t: {} for t in KEYS}, "x": {}}, "but got a dict with 7 keys"),
         (
-            {t: 0.5 for t in KEYS},
+            dict.fromkeys(KEYS, 0.5),
             "extraversion: expected a dict of clip and value, but got a value of type float",
         ),
         ({t: {3: 0.5} for t in KEYS}, "extraversion: expected clip names as keys"),
