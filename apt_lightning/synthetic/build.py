@@ -169,15 +169,18 @@ def _claim(root: Path, settings: dict[str, object]) -> None:
 
 def _make_all(plans: Sequence[ClipPlan], form: ClipFormat, root: Path, workers: int) -> None:
     make = partial(make_clip, form=form, out=root)
-    progress = partial(tqdm, total=len(plans), desc="synthesize", unit="clip")
-    if min(workers, len(plans)) <= 1:
-        for plan in progress(plans):
+    missing = [plan for plan in plans if not (root / plan.folder / plan.name).exists()]
+    done = len(plans) - len(missing)
+    progress = partial(tqdm, total=len(plans), initial=done, desc="synthesize", unit="clip")
+    workers = min(workers, len(missing))
+    if workers <= 1:
+        for plan in progress(missing):
             make(plan)
         return
     # spawn: the caller may have threads (torch, decoders), which a fork would break
-    pool = ProcessPoolExecutor(min(workers, len(plans)), get_context("spawn"), _ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupt)
     try:
-        for _ in progress(pool.map(make, plans)):
+        for _ in progress(pool.map(make, missing)):
             pass
     finally:
         pool.shutdown(cancel_futures=True)

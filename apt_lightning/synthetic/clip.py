@@ -51,7 +51,7 @@ class ClipFormat:
 
 
 def make_clip(plan: ClipPlan, form: ClipFormat, out: Path) -> None:
-    """Make the mp4 of one clip, unless it is there already.
+    """Make the mp4 of one clip.
 
     Args:
         plan: What the clip says and shows.
@@ -62,8 +62,6 @@ def make_clip(plan: ClipPlan, form: ClipFormat, out: Path) -> None:
         UsageError: If eSpeak NG is not installed.
     """
     path = out / plan.folder / plan.name
-    if path.exists():
-        return
     rng, habits = np.random.default_rng(plan.clip_seed), np.random.default_rng(plan.source_seed)
     voice = voice_of(plan.audio_cues, habits, rng)
     look = look_of(plan.visual_cues, habits, rng)

@@ -56,13 +56,14 @@ def look_of(cues: FloatArray, habits: np.random.Generator, rng: np.random.Genera
         rng: Source of the clip's randomness.
 
     Returns:
-        A look that is nearer and livelier with extraversion, in a brighter room with stability, smiling with
-        agreeableness, in a lighter shirt with conscientiousness and before a warmer wall with openness.
+        A look that is nearer and livelier with extraversion, in a brighter room with stability, smiling and
+        in a redder shirt with agreeableness, in a lighter shirt with conscientiousness and before a warmer
+        wall with openness.
     """
     ext, neu, agr, con, ope = np.clip(cues, -2.5, 2.5)
     wall = (COOL + WARM) / 2 + (WARM - COOL) * 0.28 * ope
     light = 0.82 + 0.17 * neu + 0.02 * rng.standard_normal()
-    tint = habits.uniform(-25, 25, size=3)
+    tint = 18 * agr * np.array([1, 0, -1]) + habits.uniform(-20, 20, size=3)
     skin = np.array([225.0, 180.0, 150.0]) * habits.uniform(0.55, 1.05)
     return Look(
         wall=_colour(wall * light),

@@ -47,8 +47,8 @@ def test_labels_lie_on_the_lattice_and_in_the_range(population):
     steps = labels * LATTICE
     assert np.abs(steps - np.round(steps)).max() < 1e-6
     for column, (low, high) in zip(labels.T, RANGE, strict=True):
-        assert column.min() == pytest.approx(low, abs=2e-4)
-        assert column.max() == pytest.approx(high, abs=2e-4)
+        assert low - 2e-4 < column.min() < low + 0.05  # the outermost steps are four deviations away
+        assert high - 0.05 < column.max() < high + 2e-4
 
 
 def test_interview_score_follows_the_traits(population):

@@ -108,5 +108,11 @@ def test_media_of_each_modality_beat_the_floor_and_all_beat_each(tmp_path):
     labels, source = np.array([plan.labels for plan in plans]), [plan.source for plan in plans]
     scores = {name: _grouped_r2(x, labels, source) for name, x in inputs.items()}
     together = _grouped_r2(np.hstack(list(inputs.values())), labels, source)
+    print(
+        "R2 on unseen sources:",
+        {name: round(r2, 3) for name, r2 in scores.items()},
+        "all",
+        round(together, 3),
+    )
     assert scores["audio"] > 0.1 and scores["visual"] > 0.1 and scores["text"] > 0.03, scores
     assert together > max(scores.values()) + 0.05, (together, scores)
