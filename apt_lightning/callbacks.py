@@ -57,7 +57,7 @@ class ResumePoint(Checkpoint):
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         due = trainer.strategy.broadcast(last or time.monotonic() - self._saved_at >= self.seconds)
         if due:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._saved_at = time.monotonic()
 
 

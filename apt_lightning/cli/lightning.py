@@ -15,9 +15,13 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
 from apt_lightning.callbacks import BEST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.checkpoint import update_entry
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
 from apt_lightning.errors import AptError, CheckpointError, UsageError
-from apt_lightning.evaluation.predictions import write_predictions, write_statistics
+from apt_lightning.embeddings import write_embeddings
+from apt_lightning.evaluation.conformal import fit_conformal
+from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
+from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.models.base import BaseModule
 from apt_lightning.models.fusion import FusionModule
 from apt_lightning.models.modality import ModalityModule
@@ -36,7 +40,12 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 class LoggedConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` into the run folder and sends the configuration to each logger."""
+    """Writes ``config.yaml`` of a training into the run folder and sends the configuration to each logger."""
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
 
     @override
     def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -113,12 +122,10 @@ class AptCLI(LightningCLI):
 
     @override
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        folder = Path(self._get(self.config, "run_dir"))
+        folder = self._folder
         patience = self._get(self.config, "patience")
         model: BaseModule = self.model
-        best = ModelCheckpoint(
-            folder, BEST.removesuffix(".ckpt"), model.monitor, mode=model.mode, enable_version_counter=False
-        )
+        best = best_checkpoint(folder, model)
         callbacks = [*callbacks, EpochTable(folder), best, ResumePoint(folder)]
         if config["enable_progress_bar"] is not False:
             callbacks.append(TrainingBar())
@@ -144,38 +151,61 @@ class AptCLI(LightningCLI):
                 raise UsageError("TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'") from None
         return loggers
 
-    def _write(self, name: str) -> None:
-        folder = Path(self._get(self.config, "run_dir"))
-        model = self.model
-        if isinstance(model, RegressionModule):
-            predictions = model.predictions()
+    @property
+    def _folder(self) -> Path:
+        return Path(self._get(self.config, "run_dir"))
+
+    def _write(self, split: str, show: bool = True) -> None:
+        """Write what the last pass over a split found: predictions, or the embedding space of stage 3."""
+        model: BaseModule = self.model
+        if isinstance(model, SiameseModule):
             if self.trainer.is_global_zero:
-                write_predictions(folder / name, predictions)
-                write_statistics(folder, model.statistics)
-                if name != "predictions.csv":
-                    print(report_stage(predictions, model.statistics))
-                print(f"{len(predictions)} clips in {folder / name}")
+                figures = write_embeddings(self._folder, split, model, self.trainer.loggers)
+                if show:
+                    print(retrieval_table(figures))
+            return
+        assert isinstance(model, RegressionModule)
+        predictions = model.predictions()
+        if self.trainer.is_global_zero:
+            file = self._folder / f"predictions_{split}.csv"
+            write_predictions(file, predictions)
+            write_statistics(self._folder, model.statistics)
+            if show:
+                print(report_stage(predictions, model.statistics))
+            print(f"{len(predictions)} clips in {file}")
 
     def after_validate(self) -> None:
-        """Write and show the validation predictions."""
-        self._write("predictions_validation.csv")
+        """Write and show the validation figures."""
+        self._write("validation")
 
     def after_test(self) -> None:
-        """Write and show the test predictions."""
-        self._write("predictions_test.csv")
+        """Write and show the test figures."""
+        self._write("test")
 
     def after_predict(self) -> None:
         """Write the predictions of all clips."""
-        self._write("predictions.csv")
+        self._write("all", show=False)
 
     def after_fit(self) -> None:
-        """Say where the checkpoint is."""
-        folder = Path(self._get(self.config, "run_dir"))
-        if self.trainer.is_global_zero and (folder / BEST).exists() and not self.trainer.fast_dev_run:
-            best = self.trainer.checkpoint_callback
-            assert isinstance(best, ModelCheckpoint)
-            score = "" if best.best_model_score is None else f", {best.monitor} {float(best.best_model_score):.4f}"
-            print(f"{folder / BEST}: best of {self.trainer.current_epoch} epochs{score}")
+        """Validate the best epoch once more, fit prediction intervals on it and keep them in the checkpoint."""
+        best = self._folder / BEST
+        if self.trainer.fast_dev_run or not best.is_file():
+            return
+        figure = float(self.trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr, arg-type]
+        epochs = self.trainer.current_epoch
+        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+        self._write("validation", show=False)
+        if self.trainer.is_global_zero:
+            if isinstance(self.model, RegressionModule):
+                conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
+                update_entry(best, conformal=conformal.to_dict())
+            print(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
+
+
+def best_checkpoint(folder: Path, model: BaseModule) -> ModelCheckpoint:
+    """The callback that keeps ``best.ckpt`` in a run folder."""
+    name = BEST.removesuffix(".ckpt")
+    return ModelCheckpoint(folder, name, model.monitor, mode=model.mode, enable_version_counter=False)
 
 
 def run_lightning(words: list[str]) -> int:

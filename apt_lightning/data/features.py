@@ -73,7 +73,8 @@ def frozen_features(
         chunks = [range(i, min(i + CHUNK, len(clips.present))) for i in range(0, len(clips.present), CHUNK)]
         files = [target / f"{chunk.start:09d}.npy" for chunk in chunks]
         missing = [i for i in range(rank, len(chunks), world_size) if not files[i].exists()]
-        with tqdm(total=sum(len(chunks[i]) for i in missing), desc=f"{name} features", unit="clip") as bar:
+        to_do = sum(len(chunks[i]) for i in missing)
+        with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=not to_do) as bar:
             for i in missing:
                 _write(files[i], _encode(encoder, clips, chunks[i], view, device, autocast, bar))
         barrier()

@@ -38,13 +38,14 @@ class BaseModule(LightningModule):
     monitor: ClassVar[str] = "val/accuracy"
     """Logged figure that chooses the best epoch and stops training early."""
     mode: ClassVar[str] = "max"
-    encoders: ModalityEncoders | None = None
+    encoders: ModalityEncoders | None
     """Frozen modality encoders; None in stage 1."""
     trait_mean: Tensor
     trait_sd: Tensor
 
     def __init__(self, lr: float, final_lr: float, weight_decay: float) -> None:
         super().__init__()
+        self.encoders = None
         self.lr = lr
         self.final_lr = final_lr
         self.weight_decay = weight_decay

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,9 +13,9 @@ from typing_extensions import override
 
 from apt_lightning.data.batch import Batch
 from apt_lightning.data.store import MODALITIES
-from apt_lightning.distributed import gather_rows
+from apt_lightning.distributed import gather_rows, process_share
 from apt_lightning.errors import UsageError
-from apt_lightning.losses import TraitMultiSimilarityLoss, TraitTripletLoss
+from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilarityLoss, TraitTripletLoss
 from apt_lightning.models.base import BaseModule
 from apt_lightning.models.upstream import modality_encoders
 from apt_lightning.networks import ModalityEncoders, SiameseNet
@@ -32,7 +34,8 @@ class SiameseModule(BaseModule):
         embedding_dim: Size E of the embedding.
         hidden_dims: Sizes of the two hidden layers.
         dropout: Dropout after the first hidden layer.
-        loss: The paper's multi-similarity loss, or a plain triplet margin loss for comparison.
+        loss: The paper's multi-similarity loss; the same by pytorch-metric-learning, slower; or that library's
+            triplet margin loss with the same anchors, for comparison.
         alpha: Sharpness of the positive term.
         beta: Sharpness of the negative term.
         base: Similarity lambda at which pairs start to count.
@@ -59,7 +62,7 @@ class SiameseModule(BaseModule):
         embedding_dim: int = 128,
         hidden_dims: list[int] = [200, 200],  # noqa: B006  (plain data for jsonargparse; never changed)
         dropout: float = 0.5,
-        loss: Literal["multi_similarity", "triplet"] = "multi_similarity",
+        loss: Literal["multi_similarity", "reference", "triplet"] = "multi_similarity",
         alpha: float = 2.0,
         beta: float = 50.0,
         base: float = 0.5,
@@ -93,19 +96,16 @@ class SiameseModule(BaseModule):
         }
         self.network = SiameseNet(**self.shape)
         self.freeze_submodule("encoders")
-        self.loss: TraitMultiSimilarityLoss | TraitTripletLoss
-        if loss == "triplet":
-            self.loss = TraitTripletLoss(margin=margin, anchors=anchors)
-        else:
-            self.loss = TraitMultiSimilarityLoss(
-                alpha=alpha,
-                beta=beta,
-                base=base,
-                margin=margin,
-                anchors=anchors,
-                denominator=denominator,
-                label_noise=label_noise,
-            )
+        options = {"margin": margin, "anchors": anchors}
+        constants = {"alpha": alpha, "beta": beta, "base": base, "denominator": denominator}
+        self.loss: TraitMultiSimilarityLoss | ReferenceMultiSimilarityLoss | TraitTripletLoss
+        match loss:
+            case "triplet":
+                self.loss = TraitTripletLoss(**options)
+            case "reference":
+                self.loss = ReferenceMultiSimilarityLoss(**options, **constants)
+            case _:
+                self.loss = TraitMultiSimilarityLoss(**options, **constants, label_noise=label_noise)
 
     @property
     @override
@@ -134,58 +134,69 @@ class SiameseModule(BaseModule):
         self._anchors = torch.zeros(2, device=self.device)
         self._batches = torch.zeros(2, device=self.device)
 
-    def embed(self, batch: Batch) -> Tensor:
-        """(B, M, E) embeddings of unit length."""
-        return F.normalize(self.network(self.encode(batch)), dim=-1)
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """The loss over the embeddings of all modalities, stacked, of all processes in training."""
-        embeddings = self.network(self.encode(batch))
+    def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
+        """The loss over the embeddings (B, M, E) of all modalities, stacked, of all processes in training."""
         n_modalities = embeddings.shape[1]
-        rows = Rows(
+        rows = (
             embeddings.transpose(0, 1).flatten(0, 1),
             batch.traits.repeat(n_modalities, 1),
             batch.present.T.flatten(),
             batch.index.repeat(n_modalities),
         )
         share = (0, 1)
-        if self.training and self.trainer.world_size > 1:
-            rows = gather_rows(rows)
-            share = (self.trainer.global_rank, self.trainer.world_size)
-        loss: Tensor = self.loss(rows.embeddings, rows.labels, rows.valid, rows.clips, share)
+        if self.training:
+            rows, share = tuple(gather_rows(part) for part in rows), process_share()
+        loss: Tensor = self.loss(*rows, share)
         return loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, M, E) embeddings, not normalised."""
+        embeddings: Tensor = self.network(self.encode(batch))
+        return embeddings
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.track_loss(self._loss(batch))
-        statistics = self.loss.statistics
-        counts = torch.stack([statistics.with_pairs.sum(), statistics.anchors.sum()]).float()
-        self._anchors += counts
-        self._batches += torch.stack([(counts[0] > 0).float(), torch.ones_like(counts[0])])
+        loss = self.track_loss(self._loss(batch, self(batch)))
+        if isinstance(self.loss, TraitMultiSimilarityLoss) and self.loss.statistics is not None:
+            anchors, with_pairs = self.loss.statistics
+            self._anchors += torch.stack([with_pairs.sum(), anchors.sum()])
+            self._batches += torch.stack([with_pairs.any(), torch.ones_like(with_pairs[0])])
         return loss
 
     @override
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
+        if not self._anchors[1]:
+            return
         self.log("train/anchors_with_pairs", self._anchors[0] / self._anchors[1].clamp_min(1), sync_dist=True)
         self.log("train/batches_with_pairs", self._batches[0] / self._batches[1].clamp_min(1), sync_dist=True)
 
     @override
     def on_validation_epoch_start(self) -> None:
-        self._validation: list[Tensor] = []
-
-    @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._validation.append(self._loss(batch).detach())
-
-    @override
-    def on_validation_epoch_end(self) -> None:
-        self.log("val/loss", torch.stack(self._validation).mean(), prog_bar=True, sync_dist=True)
-
-    @override
-    def on_test_epoch_start(self) -> None:
+        self._losses: list[Tensor] = []
         self._embedded: list[tuple[Batch, Tensor]] = []
 
     @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        embeddings = self(batch)
+        self._losses.append(self._loss(batch, embeddings))
+        self._embedded.append((batch, embeddings))
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/loss", torch.stack(self._losses).mean(), prog_bar=True, sync_dist=True)
+
+    @override
+    def on_test_epoch_start(self) -> None:
+        self._embedded = []
+
+    @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._embedded.append((batch, self.embed(batch)))
+        self._embedded.append((batch, self(batch)))
+
+    def embedded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Of this process's last validation or test pass: store positions (N,), unit embeddings (N, M, E), present."""
+        index = torch.cat([batch.index for batch, _ in self._embedded]).cpu().numpy()
+        units = F.normalize(torch.cat([e for _, e in self._embedded]).double(), dim=-1).cpu().numpy()
+        present = torch.cat([batch.present for batch, _ in self._embedded]).cpu().numpy()
+        return index, units, present

@@ -1,0 +1,73 @@
+"""Files that show the embedding space of stage 3: arrays, retrieval figures and a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from apt_lightning.evaluation.embedding_plot import plot_embeddings
+from apt_lightning.evaluation.retrieval import Retrieval, retrieve
+from apt_lightning.models.siamese import SiameseModule
+from apt_lightning.traits import trait_classes
+
+
+def write_embeddings(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
+    """Write ``embeddings_<split>.npz`` and ``.png`` and ``retrieval_<split>.csv``, and log figures and picture.
+
+    The npz holds ``clips`` (N,), ``embeddings`` (N, M, E) of unit length, ``present`` (N, M), ``labels`` (N, 5) and
+    ``modalities`` (M,). A clip's own source video is no answer in the retrieval.
+
+    Args:
+        folder: Run folder.
+        split: Name of the split that the module has just passed over.
+        module: Stage 3.
+        loggers: Loggers that are on.
+
+    Returns:
+        The retrieval figures.
+    """
+    index, embeddings, present = module.embedded()
+    clips = [module.data.store.clips[i] for i in index]
+    labels = module.data.labels[index]
+    classes = trait_classes(labels, module.statistics)
+    names = [clip.name for clip in clips]
+    temporary = folder / f"embeddings_{split}.tmp"
+    with temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            clips=np.array(names),
+            embeddings=embeddings.astype(np.float32),
+            present=present,
+            labels=labels,
+            modalities=np.array(module.modalities),
+        )
+    temporary.replace(folder / f"embeddings_{split}.npz")
+    figures = retrieve(embeddings, present, classes, module.modalities, [clip.source for clip in clips])
+    temporary = folder / f"retrieval_{split}.tmp"
+    with temporary.open("w", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(Retrieval._fields)
+        writer.writerows(figures)
+    temporary.replace(folder / f"retrieval_{split}.csv")
+    picture = folder / f"embeddings_{split}.png"
+    plot_embeddings(picture, embeddings, present, classes, module.modalities)
+    _log(loggers, split, figures, picture)
+    return figures
+
+
+def _log(loggers: list[Logger], split: str, figures: list[Retrieval], picture: Path) -> None:
+    values = {
+        f"retrieval_{split}/{f.trait}_{f.query}_{f.answer}_map_at_r": f.map_at_r for f in figures if f.queries
+    }
+    for logger in loggers:
+        logger.log_metrics(values)
+        if isinstance(logger, WandbLogger):
+            logger.log_image(f"embeddings_{split}", [str(picture)])
+        elif isinstance(logger, TensorBoardLogger):
+            from PIL import Image
+
+            pixels = np.asarray(Image.open(picture).convert("RGB"))
+            logger.experiment.add_image(f"embeddings_{split}", pixels, dataformats="HWC")

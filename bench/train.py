@@ -1,0 +1,148 @@
+"""Stages 2, 3 and 4 under Lightning against a bare PyTorch loop with the same arithmetic.
+
+Paper sizes with a frozen ResNet-50 in every checkpoint, cached random features; seconds and ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch import Tensor
+
+from apt_lightning.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint
+from apt_lightning.cli.lightning import TRAINER_DEFAULTS, best_checkpoint, quiet
+from apt_lightning.data.batch import Batch
+from apt_lightning.data.datamodule import FirstImpressionsDataModule
+from apt_lightning.models.base import BaseModule
+from apt_lightning.models.fusion import FusionModule
+from apt_lightning.models.siamese import SiameseModule
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "audio": {"kind": "vector", "dim": 88, "hidden_dims": [1024], "output_dim": 256},
+    "visual": {"kind": "frames", "backbone": "resnet50", "dropout": 0.5, "output_dim": 256},
+    "text": {"kind": "tokens", "dim": 300, "n_words": 13_000, "words_size": 10, "hidden_dim": 128, "dropout": 0.5},
+}
+M1 = {"n_modalities": 3, "feature_dim": 256, "hidden_dims": [1024, 512]}
+S = {"feature_dim": 256, "hidden_dims": [200, 200], "embedding_dim": 128, "dropout": 0.5}
+STAGES: dict[str, Callable[[], BaseModule]] = {
+    "stage 2": lambda: FusionModule(upstream={"encoders": ENCODERS}),
+    "stage 3": lambda: SiameseModule(upstream={"encoders": ENCODERS}),
+    "stage 4": lambda: FusionModule(upstream={"encoders": ENCODERS, "fusion": M1, "siamese": S}),
+}
+
+
+def data_module(n_train: int, n_validation: int) -> FirstImpressionsDataModule:
+    """Random features and labels of the real set's spread, without files."""
+    rng = np.random.default_rng(0)
+    n = n_train + n_validation
+    labels = np.clip(rng.normal(0.52, 0.15, (n, 5)), 0, 1)
+    splits = ["train"] * n_train + ["validation"] * n_validation
+    clips = [
+        SimpleNamespace(name=f"{i}.mp4", source=str(i), split=split, traits=tuple(row))
+        for i, (split, row) in enumerate(zip(splits, labels, strict=True))
+    ]
+    kinds = {"audio": "functionals", "visual": "frames", "text": "tokens"}
+    data = FirstImpressionsDataModule("none", batch_size=128)
+    data._store = SimpleNamespace(clips=clips, present=np.ones((n, 3), bool), kinds=kinds)  # type: ignore[assignment]
+    data.random_features = torch.rand(n, 3, 256)  # type: ignore[attr-defined]
+    data.features = lambda: data.random_features  # type: ignore[attr-defined, method-assign]
+    return data
+
+
+def with_lightning(name: str, n_train: int, n_validation: int, epochs: int) -> float:
+    """Seconds of ``apt fit``'s own trainer, its checkpoints and tables included."""
+    seed_everything(0, verbose=False)
+    module = STAGES[name]()
+    data = data_module(n_train, n_validation)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            **TRAINER_DEFAULTS,
+            max_epochs=epochs,
+            accelerator="cpu",
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            plugins=[AtomicCheckpointIO()],
+            callbacks=[EpochTable(folder), best_checkpoint(Path(folder), module), ResumePoint(folder)],
+        )
+        start = time.perf_counter()
+        trainer.fit(module, datamodule=data)
+        return time.perf_counter() - start
+
+
+def bare(name: str, n_train: int, n_validation: int, epochs: int) -> float:
+    """Seconds of a loop that does the same arithmetic and nothing else: no checkpoint, no table, no bar."""
+    seed_everything(0, verbose=False)
+    module = STAGES[name]()
+    data = data_module(n_train, n_validation)
+    features: Tensor = data.random_features  # type: ignore[attr-defined]
+    labels = torch.tensor([clip.traits for clip in data.store.clips], dtype=torch.float32)
+    if isinstance(module, SiameseModule):
+        module.loss.set_statistics(labels.mean(0), labels.std(0, correction=0))
+    module._trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+    present = torch.ones(len(labels), 3, dtype=torch.bool)
+
+    def batch(rows: Tensor) -> Batch:
+        return Batch(rows, labels[rows], present[rows], {}, features[rows])
+
+    def loss_of(rows: Tensor) -> Tensor:
+        if isinstance(module, SiameseModule):
+            return module._loss(batch(rows), module(batch(rows)))
+        assert isinstance(module, FusionModule)
+        return module.loss(module(batch(rows)), labels[rows])
+
+    start = time.perf_counter()
+    for _ in range(epochs):
+        module.train()
+        for rows in torch.randperm(n_train).split(128):
+            loss = loss_of(rows)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        module.eval()
+        with torch.no_grad():
+            for rows in torch.arange(n_train, n_train + n_validation).split(512):
+                loss_of(rows)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure interleaved and print medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=6000, help="Training clips.")
+    parser.add_argument("--validation", type=int, default=2000, help="Validation clips.")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", help="Write the figures here.")
+    args = parser.parse_args()
+    quiet()
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}
+    for _ in range(args.rounds):
+        for name in STAGES:
+            sizes = (args.clips, args.validation, args.epochs)
+            seconds[name].append((with_lightning(name, *sizes), bare(name, *sizes)))
+    figures = {}
+    print(f"{args.clips} training clips, {args.epochs} epochs, {torch.get_num_threads()} threads, median of {args.rounds}")
+    print(f"{'':<10}{'apt, s':>10}{'bare, s':>10}{'ratio':>8}")
+    rows = {**seconds, "together": [tuple(map(sum, zip(*r, strict=True))) for r in zip(*seconds.values(), strict=True)]}
+    for name, pairs in rows.items():
+        ours, theirs = np.median(pairs, axis=0)
+        ratio = float(np.median([a / b for a, b in pairs]))
+        figures[f"train/{name}"] = {"seconds": float(ours), "bare_seconds": float(theirs), "ratio": ratio}
+        print(f"{name:<10}{ours:>10.2f}{theirs:>10.2f}{ratio:>8.2f}")
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

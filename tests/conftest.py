@@ -1,0 +1,57 @@
+"""A small synthetic set, prepared and trained once, for all tests that need one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+OVERLAY = CONFIGS / "overlays" / "demo"
+QUICK = [
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.enable_progress_bar=false",
+    "--data.batch_size=8",
+]
+"""Flags that make a training run last a second."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)  # tests share two cores; OpenMP threads that wait for each other cost seconds
+
+
+@pytest.fixture(scope="session")
+def clips_dir(tmp_path_factory):
+    """An official layout of 60 clips of 1.5 s."""
+    from apt_lightning.synthetic import synthesize
+
+    folder = tmp_path_factory.mktemp("synthetic") / "data"
+    synthesize(folder, n_clips=60, seed=3, seconds=1.5, size=(256, 144), workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store_dir(clips_dir, tmp_path_factory):
+    """Its feature store."""
+    from apt_lightning.data.prepare import Options, prepare
+
+    folder = tmp_path_factory.mktemp("store") / "store"
+    assert prepare(clips_dir, folder, Options(workers=2)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chain(store_dir, tmp_path_factory):
+    """All stages, trained for one epoch of two batches by `apt run`."""
+    from apt_lightning.runner import RunSettings, run
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run(
+        RunSettings(
+            store=str(store_dir), out=str(folder), stages=str(CONFIGS), overlay=str(OVERLAY), options=QUICK
+        )
+    )
+    return folder
