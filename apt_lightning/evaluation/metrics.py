@@ -100,6 +100,20 @@ def figures(sums: FloatArray) -> dict[str, FloatArray]:
     return {name: np.concatenate([v, v.mean(axis=-1, keepdims=True)], axis=-1) for name, v in values.items()}
 
 
+def signed_error(sums: FloatArray) -> FloatArray:
+    """Mean of prediction minus label.
+
+    Args:
+        sums: (..., 5, 12) from :func:`moments`.
+
+    Returns:
+        (..., 6): the five traits and their mean; NaN without a labelled clip.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = (sums[..., _P] - sums[..., _T]) / sums[..., _N]
+    return np.concatenate([error, error.mean(axis=-1, keepdims=True)], axis=-1)
+
+
 def labelled(sums: FloatArray, metric: str) -> FloatArray:
     """Number of labelled clips that a metric rests on.
 
