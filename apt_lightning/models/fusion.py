@@ -16,6 +16,8 @@ from apt_lightning.losses.regression import RegressionLoss
 from apt_lightning.models.regression import RegressionModule
 from apt_lightning.models.upstream import modality_encoders, stage_encoders, stage_fusion, stage_siamese
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
+from apt_lightning.networks.fusion import matched_dims
+from apt_lightning.networks.layers import initialise
 
 
 class FusionModule(RegressionModule):
@@ -30,12 +32,14 @@ class FusionModule(RegressionModule):
         visual_ckpt: Stage-1 checkpoint, for stage 2.
         text_ckpt: Stage-1 checkpoint, for stage 2.
         fusion_ckpt: Stage-2 checkpoint, for stage 4; carries the encoders.
-        siamese_ckpt: Stage-3 checkpoint, for stage 4. Without it M2 reads M1(h) alone, a control.
+        siamese_ckpt: Stage-3 checkpoint, for stage 4. Without it M2 reads M1(h) alone.
         modalities: Modalities to join, in stage 2.
         hidden_dims: Sizes of the layers; 1024 and 512 in stage 2, 512 in stage 4 if not given.
         modality_dropout: Chance in training that a modality of a clip counts as missing; at least one stays.
         missing_embedding: What stands for a missing modality's embedding in stage 4.
         normalize_embeddings: Whether M2 reads embeddings of unit length.
+        embeddings: Controls for what stage 3 adds, of as many parameters as the ``trained`` model: S with
+            fresh weights (``untrained``), or no S and a wider first layer of M2 (``none``).
         mae_weight: Weight of L_mae.
         mse_weight: Weight of L_mse.
         bell_weight: Weight of L_bell.
@@ -66,6 +70,7 @@ class FusionModule(RegressionModule):
         modality_dropout: float = 0.0,
         missing_embedding: Literal["learned", "mean", "zero"] = "learned",
         normalize_embeddings: bool = True,
+        embeddings: Literal["trained", "untrained", "none"] = "trained",
         mae_weight: float = 1.0,
         mse_weight: float = 1.0,
         bell_weight: float = 1.0,
@@ -96,7 +101,15 @@ class FusionModule(RegressionModule):
             if siamese_ckpt is not None:
                 third = read_stage(siamese_ckpt, "siamese")
                 siamese = stage_siamese(third, self.encoders)
-                upstream["siamese"] = third.networks["siamese"]
+                if embeddings == "none":
+                    read = len(self.encoders.modalities) * siamese.embedding_dim
+                    filled = read if missing_embedding == "learned" else 0
+                    hidden_dims = matched_dims(fusion.output_dim, read, filled, hidden_dims or (512,))
+                    siamese = None
+                else:
+                    upstream["siamese"] = third.networks["siamese"]
+                    if embeddings == "untrained":
+                        initialise(siamese)
         elif siamese_ckpt is not None:
             raise UsageError("`siamese_ckpt` is for stage 4, which needs `fusion_ckpt`, a stage-2 checkpoint, too")
         else:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from apt_lightning.networks.layers import dense, initialise
 from apt_lightning.networks.siamese import SiameseNet
+from apt_lightning.traits import TRAITS
 
 
 class FusionNet(nn.Module):
@@ -97,3 +98,24 @@ class FinalNet(nn.Module):
             parts.append(self.embed(features, present).flatten(1))
         joined: Tensor = self.layers(torch.cat(parts, dim=1))
         return joined
+
+
+def matched_dims(fusion_dim: int, embedded: int, filled: int, hidden_dims: Sequence[int]) -> list[int]:
+    """Widen the first layer of M2 so that without embeddings it has as many parameters as with them.
+
+    Args:
+        fusion_dim: Size O of M1's output.
+        embedded: Inputs of M2 that the embeddings would take, M * E.
+        filled: Parameters of the vectors for missing embeddings, M * E if they are learned.
+        hidden_dims: Sizes of M2's layers with embeddings.
+
+    Returns:
+        Sizes without; the counts differ by less than one unit of the first layer.
+
+    Example:
+        >>> matched_dims(512, 3 * 128, 3 * 128, [512])
+        [892]
+    """
+    first, *later = hidden_dims
+    per_unit = fusion_dim + 1 + (later[0] if later else len(TRAITS))
+    return [first + round((embedded * first + filled) / per_unit), *later]
