@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from apt_lightning import __version__
@@ -21,6 +22,7 @@ from apt_lightning.stages import UNITS, Unit
 DONE = "done.json"
 STARTED = "started.json"
 FOLDS = "folds.json"
+RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,26 @@ def is_done(job: Job) -> bool:
     return _key(job.folder / DONE) == job.key
 
 
-def run(settings: RunSettings) -> list[Job]:
+def run(settings: RunSettings, units: Sequence[Unit] = UNITS) -> list[Job]:
     """Train, validate and test every unit that is not done.
 
     Args:
         settings: What to train.
+        units: Which units, each after those that it needs.
 
     Returns:
         All jobs, done.
     """
-    jobs = list(plan(settings))
+    jobs = list(plan(settings, units))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "run.json", {"format": 1, "version": __version__, **asdict(settings)})
+    _write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings)})
+    complete(jobs, settings.isolate)
+    return jobs
+
+
+def complete(jobs: Sequence[Job], isolate: bool = False) -> None:
+    """Do the jobs that are not done, in order; one that was interrupted goes on from its last epoch."""
     for i, job in enumerate(jobs, start=1):
         if is_done(job):
             print(f"[{i}/{len(jobs)}] {job.folder}: complete", flush=True)
@@ -126,15 +135,16 @@ def run(settings: RunSettings) -> list[Job]:
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True)
             _write_json(job.folder / STARTED, {"key": job.key})
-        execute(job, resumed, settings.isolate)
+        execute(job, resumed, isolate)
         _write_json(job.folder / DONE, {"key": job.key, "unit": job.unit.name})
-    return jobs
 
 
 def execute(job: Job, resumed: bool, isolate: bool) -> None:
-    """Fit and test one job in this process, or each in a process of its own."""
+    """Fit and, if its unit says so, test one job in this process, or each in a process of its own."""
     resume = [f"--ckpt_path={job.folder / LAST}"] if resumed else []
-    commands = [["fit", *job.arguments, *resume], ["test", *job.arguments]]
+    commands = [["fit", *job.arguments, *resume]]
+    if job.unit.test:
+        commands.append(["test", *job.arguments])
     if isolate:
         for command in commands:
             subprocess.run([sys.executable, "-m", "apt_lightning", *command], check=True)
@@ -145,6 +155,20 @@ def execute(job: Job, resumed: bool, isolate: bool) -> None:
         status = run_lightning(command)
         if status:
             raise UsageError(f"stage {job.unit.name} ended with status {status}: apt {' '.join(command)}")
+
+
+def read_settings(out: str | os.PathLike[str]) -> RunSettings:
+    """Read what a run folder was made with.
+
+    Raises:
+        UsageError: If the folder is no run.
+    """
+    try:
+        content = json.loads(Path(out, RUN).read_text(encoding="utf-8"))
+        known = {item.name: content[item.name] for item in fields(RunSettings)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{os.fspath(out)} is no run folder: it has no {RUN}; `apt run` makes one") from None
+    return RunSettings(**known | {"out": os.fspath(out)})
 
 
 def _key(path: Path) -> str | None:

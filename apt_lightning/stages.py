@@ -25,6 +25,8 @@ class Unit:
     """Model argument to the unit whose ``best.ckpt`` it takes."""
     options: tuple[str, ...] = ()
     """Further flags."""
+    test: bool = True
+    """Evaluate it on the test split; sweeps must not."""
 
 
 _STAGE1 = {"audio_ckpt": "stage1_audio", "visual_ckpt": "stage1_visual", "text_ckpt": "stage1_text"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +45,7 @@ class FirstImpressionsDataModule(LightningDataModule):
             at each step from augmented input.
         num_workers: Processes that decode frames; other inputs need none.
         seed: Seed of the order of training clips.
+        withhold_test: Drop the labels of the test split and refuse its loader, for searches of hyperparameters.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class FirstImpressionsDataModule(LightningDataModule):
         cache_features: bool = True,
         num_workers: int = 0,
         seed: int = 42,
+        withhold_test: bool = False,
     ) -> None:
         super().__init__()
         self.store_path = store
@@ -74,6 +77,7 @@ class FirstImpressionsDataModule(LightningDataModule):
         self.cache_features = cache_features
         self.num_workers = num_workers
         self.seed = seed
+        self.withhold_test = withhold_test
         self._features: tuple[int, Tensor] | None = None
 
     @property
@@ -90,6 +94,11 @@ class FirstImpressionsDataModule(LightningDataModule):
         if self.folds is not None:
             splits = list(read_folds(self.folds).splits([clip.source for clip in clips], self.fold))
         self.splits = np.array(splits)
+        if self.withhold_test:  # in the store, so that no dataset made from it holds these labels
+            clips[:] = [
+                replace(clip, traits=(np.nan,) * 5) if split == "test" else clip
+                for clip, split in zip(clips, splits, strict=True)
+            ]
         usable = self.store.present.any(axis=1)
         if self.quarantine is not None:
             names = {line.strip() for line in Path(self.quarantine).read_text(encoding="utf-8").splitlines()}
@@ -195,6 +204,8 @@ class FirstImpressionsDataModule(LightningDataModule):
 
     @override
     def test_dataloader(self) -> DataLoader[Batch]:
+        if self.withhold_test:
+            raise UsageError("the test split is withheld (`data.withhold_test`), as in sweeps")
         return self._loader(self.positions("test"), training=False)
 
     @override
