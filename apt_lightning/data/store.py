@@ -1,4 +1,4 @@
-"""Reader of the feature store: one folder of JSON lines and flat arrays (docs/store.md), written by ``apt prepare``."""
+"""Reader of the feature store, a folder of JSON lines and flat arrays (docs/store.md)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.data.faults import FAULTS, Fault, Outcome
+from apt_lightning.data.faults import Fault
+from apt_lightning.data.rows import (
+    AUDIO,
+    FRAMES,
+    N_FUNCTIONALS,
+    Row,
+    digest,
+    file_digest,
+    newest_rows,
+    read_lines,
+    status_of,
+)
+from apt_lightning.data.text import UNKNOWN, TextTable, read_text
 from apt_lightning.errors import StoreError
-
-if TYPE_CHECKING:
-    from apt_lightning.data.text import TextTable
 
 FORMAT = "apt-lightning feature store"
 VERSION = 1
 MODALITIES = ("audio", "visual", "text")
-N_FUNCTIONALS = 88
-"""eGeMAPSv02 functionals; the row length of ``audio.f4``."""
+"""Columns of :attr:`Store.present`."""
 
-Row = dict[str, Any]
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,104 +58,32 @@ class StoredClip:
     demographics: dict[str, str]
 
 
-def digest(value: Any) -> str:
-    """16 hexadecimal digits that change when a JSON-like value changes.
-
-    Example:
-        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-        True
-    """
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def status_of(faults: tuple[Fault, ...]) -> str:
-    """``left out``, ``degraded`` or ``ok``, by the gravest of the faults."""
-    outcomes = {FAULTS[fault.code].outcome for fault in faults}
-    if outcomes & {Outcome.LEFT_OUT, Outcome.STOPS}:
-        return "left out"
-    return "degraded" if Outcome.DEGRADED in outcomes else "ok"
-
-
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read and check ``manifest.json``.
 
     Raises:
         StoreError: If the folder is no store, or one of another version.
     """
+    file = path / "manifest.json"
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no feature store at {path}; make one with `apt prepare DATA {path}`") from None
-    except (ValueError, NotADirectoryError) as error:
-        raise StoreError(f"{path / 'manifest.json'} is not a store's manifest: {error}") from None
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged ({error}); `apt prepare DATA {path}` writes it anew") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise StoreError(f"{path / 'manifest.json'} is not the manifest of an {FORMAT}")
+        raise StoreError(f"{file} is not the manifest of an {FORMAT}")
     if manifest.get("version") != VERSION:
         raise StoreError(
-            f"the store {path} has version {manifest.get('version')}, this program reads version {VERSION}; "
-            f"make a new one with `apt prepare DATA STORE`"
+            f"{path} is a store of version {manifest.get('version')}, this program reads version {VERSION}; "
+            "make a new one with `apt prepare DATA STORE`"
         )
     return cast(dict[str, Any], manifest)
 
 
-def read_lines(path: Path) -> Iterator[Row]:
-    """Yield the JSON objects of a file of lines; a last line without its end was never committed and is skipped.
-
-    Raises:
-        StoreError: If any other line is not a JSON object.
-    """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise StoreError(f"{path} line {number} is damaged; delete its folder and run `apt prepare` again")
-            yield row
-
-
-def audio_end(row: Row) -> int:
-    """Bytes of ``audio.f4`` that a row needs to be there."""
-    return 0 if row["audio"] is None else (row["audio"] + 1) * N_FUNCTIONALS * 4
-
-
-def frames_end(row: Row) -> int:
-    """Bytes of ``frames.bin`` that a row needs to be there."""
-    return max((offset + length for offset, length, _ in row["frames"]), default=0)
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, 0 if there is none."""
-    return path.stat().st_size if path.exists() else 0
-
-
-def newest_rows(path: Path, settings: str) -> dict[str, tuple[str, Row]]:
-    """Read what every writer has committed, merged: per clip the newest row made with the given settings.
-
-    Args:
-        path: The store.
-        settings: ``settings`` key of the manifest.
-
-    Returns:
-        Clip name -> (shard folder name, row). Rows whose data were lost, by a power cut say, are left away.
-
-    Raises:
-        StoreError: If a line of a shard is damaged.
-    """
-    rows: dict[str, tuple[str, Row]] = {}
-    for file in sorted(path.glob("shards/*/rows.jsonl")):
-        shard = file.parent
-        audio, frames = size_of(shard / "audio.f4"), size_of(shard / "frames.bin")
-        for row in read_lines(file):
-            if row["settings"] != settings or audio_end(row) > audio or frames_end(row) > frames:
-                continue
-            old = rows.get(row["name"])
-            if old is None or row["revision"] >= old[1]["revision"]:
-                rows[row["name"]] = (shard.name, row)
-    return rows
+def needs_row(entry: Row) -> bool:
+    """Whether the file of an index entry is to be opened: it has one, and is not quarantined."""
+    return entry["path"] is not None and all(code != "quarantined" for code, _ in entry["faults"])
 
 
 def duplicates(sums: Mapping[str, str]) -> Iterator[Fault]:
@@ -171,18 +107,19 @@ def duplicates(sums: Mapping[str, str]) -> Iterator[Fault]:
 class Store:
     """Memory-mapped view of a finished feature store.
 
-    Open it with :meth:`open`. Clips that were left out stay in :attr:`clips` with no modality present, so that
-    every table can say how many clips it rests on. Safe to pickle into loader workers: each maps the files anew.
+    Open it with :meth:`open`. Clips that were left out stay in :attr:`clips` with no modality present,
+    so that every table can say how many clips it rests on. May be pickled into loader workers: each maps the
+    files anew.
 
     Attributes:
         path: Folder of the store.
         manifest: Contents of ``manifest.json``.
         clips: All clips given, in index order.
         present: (N, 3) bool, modality usable for this clip; columns audio, visual, text.
-        kinds: Per modality what :meth:`vectors` or :meth:`frames` serve: audio ``functionals``, visual
-            ``frames``, text ``tokens``; ``vector`` where features made elsewhere are in place of ours.
-        fingerprint: Hexadecimal digest over settings, labels, texts and every clip's features; equal for equal content,
-            whoever wrote it and in how many runs.
+        kinds: Per modality what the store serves: audio ``functionals``, visual ``frames``, text ``tokens``;
+            ``vector`` where features made elsewhere are in place of ours.
+        fingerprint: Hexadecimal digest over settings, labels, texts and every clip's features; equal for
+            equal content, whoever wrote it and in how many runs.
     """
 
     path: Path
@@ -208,140 +145,173 @@ class Store:
 
     def _load(self) -> None:
         again = f"`apt prepare {self.manifest['data']} {self.path}` goes on"
-        index_file = self.path / "index.jsonl"
-        meta_file = self.path / "text" / "meta.json"
-        if not index_file.exists() or not meta_file.exists():
+        index, seal_file = self.path / "index.jsonl", self.path / "text" / "meta.json"
+        if not index.exists() or not seal_file.exists():
             raise StoreError(f"the store {self.path} is unfinished; {again}")
-        entries = list(read_lines(index_file))
-        meta = json.loads(meta_file.read_text(encoding="utf-8"))
+        entries = list(read_lines(index))
+        seal = json.loads(seal_file.read_text(encoding="utf-8"))
         rows = newest_rows(self.path, self.manifest["key"])
-        missing = sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
-        if missing or meta["index"] != file_digest(index_file):
-            raise StoreError(f"the store {self.path} is unfinished ({missing} of {len(entries)} clips to do); {again}")
-        self._rows = [rows.get(entry["name"]) if needs_row(entry) else None for entry in entries]
-        self._foreign = {m: meta for m in MODALITIES if (meta := self._foreign_meta(m)) is not None}
+        todo = sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
+        if todo or seal["index"] != file_digest(index):
+            raise StoreError(
+                f"the store {self.path} is unfinished, {todo} of {len(entries)} clips to do; {again}"
+            )
+        self._foreign = {m: meta for m in MODALITIES if (meta := self._read_foreign(m)) is not None}
         self.kinds = {"audio": "functionals", "visual": "frames", "text": "tokens"}
         self.kinds |= dict.fromkeys(self._foreign, "vector")
-        self._gather(entries, meta["faults"])
+        found = [rows.get(entry["name"]) if needs_row(entry) else None for entry in entries]
+        self._place(found)
+        self._judge(entries, [None if at is None else at[1] for at in found], seal)
 
-    def _gather(self, entries: list[Row], text_faults: list[list[str]]) -> None:
-        """Fill clips, present and fingerprint from the index, the rows and the text table's faults."""
+    def _place(self, found: list[tuple[str, Row] | None]) -> None:
+        """Note where each clip's data lie: shard, row of audio.f4 (-1: none), spans of frames.bin."""
+        self._shards = sorted({at[0] for at in found if at is not None})
+        number = {shard: i for i, shard in enumerate(self._shards)}
+        self._shard = np.array([-1 if at is None else number[at[0]] for at in found], np.int32)
+        audio = [None if at is None else at[1]["audio"] for at in found]
+        self._audio = np.array([-1 if row is None else row for row in audio], np.int64)
+        frames = [[] if at is None else at[1]["frames"] for at in found]
+        self._first = np.cumsum([0, *map(len, frames)])
+        spans = [span for clip in frames for span in clip]
+        self._spans = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
+        self._times = np.array([span[2] for span in spans], np.float64)
+
+    def _judge(self, entries: list[Row], rows: list[Row | None], seal: Row) -> None:
+        """Fill clips, present and fingerprint."""
         names = [entry["name"] for entry in entries]
-        sums = {name: row[1]["sha256"] for name, row in zip(names, self._rows, strict=True) if row is not None}
-        extra: dict[str, list[Fault]] = {}
-        for fault in (*duplicates({n: s for n, s in sums.items() if s}), *(Fault(c, n, d) for n, c, d in text_faults)):
-            extra.setdefault(fault.clip, []).append(fault)
-        foreign = np.zeros((len(entries), 3), bool)
-        for modality, meta in self._foreign.items():
-            known = set(meta["names"])
-            foreign[:, MODALITIES.index(modality)] = [name in known for name in names]
-        ours = np.zeros((len(entries), 3), bool)
-        ours[:, 2] = self.text.lengths > 0
+        known = {modality: set(foreign["names"]) for modality, foreign in self._foreign.items()}
+        foreign = np.array([[name in known.get(m, ()) for m in MODALITIES] for name in names], bool).reshape(
+            -1, 3
+        )
+        later: dict[str, list[Fault]] = {}
+        sums = {name: row["sha256"] for name, row in zip(names, rows, strict=True) if row and row["sha256"]}
+        for fault in (*duplicates(sums), *(Fault(*fault) for fault in seal["faults"])):
+            later.setdefault(fault.clip, []).append(fault)
         self.clips = []
-        for i, entry in enumerate(entries):
-            row = self._rows[i]
-            faults = [Fault(code, entry["name"], detail) for code, detail in entry["faults"]]
-            if row is not None:
-                faults += [Fault(code, entry["name"], detail) for code, detail in row[1]["faults"]]
-                ours[i, :2] = row[1]["audio"] is not None, bool(row[1]["frames"])
-            faults += extra.get(entry["name"], [])
-            status = status_of(tuple(faults))
-            if status == "left out" and foreign[i].any() and all(fault.code != "quarantined" for fault in faults):
-                status = "degraded"
-            self.clips.append(
-                StoredClip(
-                    entry["name"],
-                    entry["source"],
-                    entry["split"],
-                    entry["path"],
-                    tuple(np.nan if value is None else float(value) for value in entry["traits"]),
-                    entry["transcript"],
-                    status,
-                    tuple(faults),
-                    entry["demographics"],
-                )
-            )
-        for modality in self._foreign:
-            ours[:, MODALITIES.index(modality)] = foreign[:, MODALITIES.index(modality)]
-        self.present = ours & np.array([clip.status != "left out" for clip in self.clips], bool).reshape(-1, 1)
-        content = [None if row is None else row[1]["content"] for row in self._rows]
-        self.fingerprint = digest(
-            [
-                self.manifest["key"],
-                [{k: v for k, v in entry.items() if k != "path"} for entry in entries],
-                content,
-                json.loads((self.path / "text" / "meta.json").read_text(encoding="utf-8"))["source"],
-                {m: meta["sha256"] for m, meta in self._foreign.items()},
+        for entry, row, elsewhere in zip(entries, rows, foreign.any(axis=1).tolist(), strict=True):
+            name = entry["name"]
+            own = [
+                Fault(code, name, detail) for code, detail in entry["faults"] + (row["faults"] if row else [])
             ]
+            faults = (*own, *later.get(name, ()))
+            status = status_of(faults)
+            if status == "left out" and elsewhere and all(fault.code != "quarantined" for fault in faults):
+                status = "degraded"
+            traits = tuple(np.nan if value is None else float(value) for value in entry["traits"])
+            about = (entry["source"], entry["split"], entry["path"], traits, entry["transcript"])
+            self.clips.append(StoredClip(name, *about, status, faults, entry["demographics"]))
+        ours = np.stack(
+            [self._audio >= 0, np.diff(self._first) > 0, (np.asarray(self.text.ids) > UNKNOWN).any(axis=1)],
+            axis=1,
+        )
+        in_place = np.array([modality in self._foreign for modality in MODALITIES])
+        used = np.array([clip.status != "left out" for clip in self.clips], bool)
+        self.present = np.where(in_place, foreign, ours) & used[:, None]
+        labelled = [{key: value for key, value in entry.items() if key != "path"} for entry in entries]
+        self._contents = [row and row["content"] for row in rows]
+        elsewhere_sums = {modality: found["sha256"] for modality, found in self._foreign.items()}
+        self.fingerprint = digest(
+            [self.manifest["key"], labelled, self._contents, seal["content"], elsewhere_sums]
         )
 
-    def _foreign_meta(self, modality: str) -> Row | None:
-        try:
-            text = (self.path / "features" / f"{modality}.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
+    def _read_foreign(self, modality: str) -> Row | None:
+        file = self.path / "features" / f"{modality}.json"
+        if not file.exists():
             return None
-        meta: Row = json.loads(text)
-        names = (self.path / "features" / meta["names"]).read_text(encoding="utf-8").splitlines()
-        return {**meta, "names": names}
+        found: Row = json.loads(file.read_text(encoding="utf-8"))
+        names = (file.parent / found["names"]).read_text(encoding="utf-8").split("\n")[:-1]
+        return found | {"names": names}
+
+    @property
+    def n_frames(self) -> int:
+        """Frames asked for per clip; a clip can have fewer."""
+        return int(self.manifest["settings"]["n_frames"])
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of every stored frame in pixels."""
+        height, width = self.manifest["settings"]["frame_size"]
+        return int(height), int(width)
 
     @cached_property
     def text(self) -> TextTable:
         """Token ids, lengths, words and word vectors, in index order."""
-        from apt_lightning.data.text import read_text
-
         return read_text(self.path / "text")
 
-    def vectors(self, modality: str) -> npt.NDArray[np.float32]:
+    @property
+    def text_source(self) -> dict[str, Any]:
+        """Where the word vectors are from: a file with its digest, or training on the transcripts."""
+        source: dict[str, Any] = json.loads((self.path / "text" / "source.json").read_text(encoding="utf-8"))
+        return source
+
+    def vectors(self, modality: str) -> FloatArray:
         """One vector a clip: our 88 functionals for audio, or features made elsewhere.
 
         Args:
             modality: One whose kind is ``functionals`` or ``vector``.
 
         Returns:
-            (N, D) float32 in index order, memory-mapped where the file has that order; rows of clips that lack the
+            (N, D) in index order, memory-mapped where the file has that order; rows of clips that lack the
             modality are 0 (see :attr:`present`).
 
         Raises:
             StoreError: If the modality has no vectors.
         """
-        if self.kinds.get(modality) not in ("functionals", "vector"):
+        if modality in self._foreign:
+            return self._foreign_vectors(**self._foreign[modality])
+        if self.kinds.get(modality) != "functionals":
             raise StoreError(
                 f"{self.path} holds {self.kinds.get(modality)} for {modality!r}, not vectors; "
                 f"`apt features {self.path} {modality} ARRAY --names FILE` puts some in place"
             )
-        if modality in self._foreign:
-            meta = self._foreign[modality]
-            array = np.load(self.path / "features" / meta["array"], mmap_mode="r", allow_pickle=False)
-            if meta["names"] == [clip.name for clip in self.clips]:
-                return cast(npt.NDArray[np.float32], array)
-            at = {name: j for j, name in enumerate(meta["names"])}
-            pairs = np.array([(i, at[c.name]) for i, c in enumerate(self.clips) if c.name in at], int).reshape(-1, 2)
-            vectors = np.zeros((len(self.clips), array.shape[1]), np.float32)
-            vectors[pairs[:, 0]] = array[pairs[:, 1]]
-            return vectors
-        vectors = np.zeros((len(self.clips), N_FUNCTIONALS), np.float32)
-        by_shard: dict[str, list[tuple[int, int]]] = {}
-        for i in np.flatnonzero(self.present[:, 0]):
-            shard, row = self._rows[i]  # type: ignore[misc]
-            by_shard.setdefault(shard, []).append((int(i), row["audio"]))
-        for shard, found in by_shard.items():
-            to, at_rows = np.array(found).T
-            file = np.memmap(self.path / "shards" / shard / "audio.f4", "<f4", "r").reshape(-1, N_FUNCTIONALS)
-            vectors[to] = file[at_rows]
+        vectors = np.zeros((len(self), N_FUNCTIONALS), np.float32)
+        for number in range(len(self._shards)):
+            clips = np.flatnonzero(self.present[:, 0] & (self._shard == number))
+            if len(clips):
+                vectors[clips] = self._functionals(number, self._audio[clips])
+        return vectors
+
+    def _foreign_vectors(self, array: str, names: list[str], **_: Any) -> FloatArray:
+        # Copy on write: torch refuses to share read-only memory without a warning.
+        rows: FloatArray = np.load(self.path / "features" / array, mmap_mode="c", allow_pickle=False)
+        if names == [clip.name for clip in self.clips]:
+            return rows
+        at = {name: row for row, name in enumerate(names)}
+        clips = [i for i, clip in enumerate(self.clips) if clip.name in at]
+        vectors = np.zeros((len(self), rows.shape[1]), np.float32)
+        vectors[clips] = rows[[at[self.clips[i].name] for i in clips]]
         return vectors
 
     def frames(self, i: int) -> list[bytes]:
         """JPEGs of clip ``i`` in the order of their times; empty if it has none."""
-        if self._rows[i] is None:
+        spans = self._spans[self._first[i] : self._first[i + 1]]
+        if not len(spans):
             return []
-        shard, row = self._rows[i]  # type: ignore[misc]
-        data = self._map(shard) if row["frames"] else b""
-        return [data[offset : offset + length] for offset, length, _ in row["frames"]]
+        data = self._map(self._shards[self._shard[i]])
+        return [data[offset : offset + length] for offset, length in spans.tolist()]
 
     def frame_times(self, i: int) -> list[float]:
         """Display times of the frames of clip ``i`` in s."""
-        row = self._rows[i]
-        return [] if row is None else [float(time) for _, _, time in row[1]["frames"]]
+        return cast(list[float], self._times[self._first[i] : self._first[i + 1]].tolist())
+
+    def damaged(self) -> list[str]:
+        """Names of the clips whose features are not those written; reads the whole store, clip by clip."""
+        found = []
+        for i, content in enumerate(self._contents):
+            if content is not None:
+                audio = (
+                    b""
+                    if self._audio[i] < 0
+                    else self._functionals(self._shard[i], self._audio[[i]]).tobytes()
+                )
+                if hashlib.sha256(b"".join([audio, *self.frames(i)])).hexdigest() != content:
+                    found.append(self.clips[i].name)
+        return found
+
+    def _functionals(self, shard: int, rows: npt.NDArray[np.int64]) -> FloatArray:
+        shape = (int(rows.max()) + 1, N_FUNCTIONALS)
+        file = np.memmap(self.path / "shards" / self._shards[shard] / AUDIO, "<f4", "r", shape=shape)
+        return np.asarray(file[rows])
 
     @cached_property
     def _maps(self) -> dict[str, mmap.mmap]:
@@ -349,7 +319,7 @@ class Store:
 
     def _map(self, shard: str) -> mmap.mmap:
         if shard not in self._maps:
-            with open(self.path / "shards" / shard / "frames.bin", "rb") as file:
+            with open(self.path / "shards" / shard / FRAMES, "rb") as file:
                 self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._maps[shard]
 
@@ -358,14 +328,3 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.clips)
-
-
-def needs_row(entry: Row) -> bool:
-    """Whether an index entry's file is to be opened: it has one, and is not quarantined."""
-    return entry["path"] is not None and all(code != "quarantined" for code, _ in entry["faults"])
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,42 @@
+"""Put features made elsewhere, of any size, in place of a store's own for one modality."""
+
+from __future__ import annotations
+
+import jsonargparse
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt features``."""
+    parser.add_argument("store", help="folder of a finished store")
+    parser.add_argument("modality", choices=["audio", "visual", "text"], help="what the features stand for")
+    parser.add_argument(
+        "array", nargs="?", help=".npy (N, D); .npz with `features` and `names`; or CSV with a column clip"
+    )
+    parser.add_argument(
+        "--names", metavar="FILE", help="a clip name a line, in the order of the rows of an .npy"
+    )
+    parser.add_argument("--remove", action="store_true", help="restore the store's own features")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Put features in place; 1 if some clips of the store get none."""
+    from apt_lightning.data.foreign import put_features, remove_features
+    from apt_lightning.data.store import Store
+    from apt_lightning.errors import UsageError
+
+    store = Store.open(args.store)
+    if args.remove == (args.array is not None):
+        raise UsageError("give either ARRAY or `--remove`")
+    if args.remove:
+        removed = remove_features(store, args.modality)
+        print(f"{args.modality}: our own features" + (" again" if removed else " were in place already"))
+        return 0
+    placed = put_features(store, args.modality, args.array, args.names)
+    print(f"{args.modality}: {placed.used} of {len(store)} clips have the features of {args.array}")
+    for what, names in (
+        ("names are no clips of the store and are not used", placed.unknown),
+        (f"clips have none and lack {args.modality} from now on", placed.missing),
+    ):
+        if names:
+            print(f"{len(names)} {what}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}")
+    return int(bool(placed.missing))

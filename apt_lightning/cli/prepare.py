@@ -1,0 +1,55 @@
+"""Turn clips into one feature store: voice functionals, frames and words of each clip.
+
+A second run does only what is missing or changed. Exit status: 0 every clip is in the store, 1 some are left
+out.
+"""
+
+from __future__ import annotations
+
+import jsonargparse
+
+from apt_lightning.cli.doctor import add_extraction_arguments, options_of
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt prepare``."""
+    parser.add_argument(
+        "data", help="folder of the data set (official layout, zipped or not), or a CSV of clips"
+    )
+    parser.add_argument("store", help="folder of the store, made if absent")
+    parser.add_argument(
+        "--vectors", help="GloVe or word2vec file; vectors are trained on the transcripts without"
+    )
+    parser.add_argument("--max-tokens", type=int, default=80, help="words kept per clip")
+    parser.add_argument(
+        "--retry", action="store_true", help="open clips again that timed out or crashed a decoder"
+    )
+    parser.add_argument("--quarantine", metavar="FILE", help="clip names to leave out unopened, one a line")
+    add_extraction_arguments(parser)
+    parser.add_argument(
+        "--strict", action="store_true", help="exit status 1 if a clip is degraded, not only if left out"
+    )
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Prepare; 0 if every clip is in the store, 1 if some are left out."""
+    from apt_lightning.data.doctor import diagnosis_of
+    from apt_lightning.data.prepare import prepare
+    from apt_lightning.data.store import Store
+
+    others = {name: args[name] for name in ("vectors", "max_tokens", "retry", "quarantine")}
+    to_do = prepare(args.data, args.store, options_of(args, **others))
+    if to_do:
+        print(f"{to_do} clips of other processes are still to do; this process's share is done")
+        return 0
+    store = Store.open(args.store)
+    diagnosis = diagnosis_of(store)
+    diagnosis.write(store.path / "faults.csv")
+    print(diagnosis.summary())
+    if args.vectors is None:
+        print(
+            "words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`"
+        )
+    print(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
+    bad = {"left out", "degraded"} if args.strict else {"left out"}
+    return int(bool(bad & set(diagnosis.statuses.values())))
