@@ -7,13 +7,12 @@ latin1.
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
-import pickletools
 import struct
 from pathlib import Path
 
+from apt_lightning.data.safe_pickle import Function, load_restricted
 from apt_lightning.data.tables import cell_error, read_table
 from apt_lightning.errors import DataError
 from apt_lightning.traits import TRAITS
@@ -24,17 +23,6 @@ AGE = dict(zip("12345678", ("0-6", "7-13", "14-18", "19-24", "25-32", "33-45", "
 
 MAX_BYTES = 64 * 2**20
 """Largest pickle that is opened, in bytes; the official ones have about 2 MB."""
-
-_TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_TEXTS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"}
-_BYTES = {"BINBYTES", "SHORT_BINBYTES"}
-_NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"}
-_DICTS = {"EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "MARK"}
-_CONSTANTS = {"NONE", "NEWTRUE", "NEWFALSE"}
-_CALLS = {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"}
-_FRAMES = {"PROTO", "FRAME", "STOP", "GET", "BINGET", "LONG_BINGET"}
-_OPCODES = _TUPLES | _PUTS | _TEXTS | _BYTES | _NUMBERS | _DICTS | _CONSTANTS | _CALLS | _FRAMES
 
 
 class _DType:
@@ -51,16 +39,7 @@ class _DType:
         self.code = (">" if state[1] == ">" else "<") + self.code[1]
 
 
-class _Function:
-    """A stand-in for a function that a pickle can call but not change."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it changes a function")
-
-
-class _Scalar(_Function):
+class _Scalar(Function):
     """Stands for ``numpy.core.multiarray.scalar``: makes a Python float of the scalar's bytes."""
 
     __slots__ = ()
@@ -70,7 +49,7 @@ class _Scalar(_Function):
         return float(struct.unpack(dtype.code, raw)[0])
 
 
-class _Encode(_Function):
+class _Encode(Function):
     """Stands for ``_codecs.encode``, Python 3's way to write byte strings in protocol 2."""
 
     __slots__ = ()
@@ -85,36 +64,6 @@ _KNOWN: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _Encode(),
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows three functions, and gives harmless stand-ins: no code of NumPy sees a stranger's bytes."""
-
-    def find_class(self, module: str, name: str) -> object:
-        try:
-            return _KNOWN[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data never needs") from None
-
-
-def _check_opcodes(data: bytes) -> None:
-    """Refuse what could exhaust or crash the unpickler itself, before it runs.
-
-    A huge memo index makes it allocate gigabytes, and the hash of a deeply nested tuple overflows the C
-    stack. Labels need tuples only as the arguments of a scalar, so each must go straight into a call.
-    """
-    after_tuple = False
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        name = opcode.name
-        if name not in _OPCODES:
-            raise pickle.UnpicklingError(f"it uses the instruction {name}, which data never needs")
-        if name in _PUTS:
-            if isinstance(argument, int) and argument > count:
-                raise pickle.UnpicklingError("it numbers more objects than it can hold")
-            continue
-        if after_tuple and name not in ("REDUCE", "BUILD"):
-            raise pickle.UnpicklingError("it holds tuples")
-        after_tuple = name in _TUPLES
 
 
 def load_pickle(path: str | os.PathLike[str]) -> object:
@@ -138,13 +87,10 @@ def load_pickle(path: str | os.PathLike[str]) -> object:
     if len(data) > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB; no label or transcript file is")
     try:
-        _check_opcodes(data)
-        return _Unpickler(io.BytesIO(data), encoding="latin1").load()
-    # A damaged stream surfaces as almost any built-in error.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return load_restricted(data, _KNOWN)
+    except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path}: refused as a pickle of labels or transcripts: {reason}; fetch it again"
+            f"{path}: refused as a pickle of labels or transcripts: {error}; fetch it again"
         ) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from apt_lightning.data.keyed_vectors import read_keyed_vectors
 from apt_lightning.data.shards import TEMPORARY, write_atomic
 from apt_lightning.errors import DataError
 
@@ -51,7 +52,8 @@ class WordVectors:
 def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> WordVectors:
     """Map the vectors of a file from a copy that is made once, in 10 s for GloVe 6B 300-d.
 
-    Formats: GloVe text; word2vec text, which has a header line; word2vec binary, if the name ends in ".bin".
+    Formats: GloVe text; word2vec text, which has a header line; word2vec binary, if the name ends in ".bin";
+    what gensim's ``KeyedVectors.save`` writes.
 
     Args:
         path: The file.
@@ -153,9 +155,9 @@ def _open(path: Path, file: BinaryIO) -> tuple[int, Rows]:
     """Find the format and the vector size, and start to read."""
     first = file.readline(_MAX_LINE)
     if first[:1] == b"\x80":
-        raise DataError(
-            f"{path}: a pickle, which could run code; load it in gensim where you trust it, save it with "
-            "`vectors.save_word2vec_format('vectors.txt')` and give that file"
+        words, vectors = read_keyed_vectors(path)
+        return vectors.shape[1], (
+            (i, w.encode(), v) for i, (w, v) in enumerate(zip(words, vectors, strict=True), 1)
         )
     fields = first.split()
     header = len(fields) == 2 and all(field.isdigit() and len(field) < 10 for field in fields)

@@ -109,6 +109,8 @@ def test_refuses_everything_else(tmp_path, monkeypatch, thing, protocol):
             b"\x80\x02}(" + b"(" * 200_000 + b"t" * 200_000 + b"K\x01u.",
             "holds tuples",
         ),  # C stack overflow in the hash
+        (b"\x80\x02Nq\x00" + b"cnumpy\ndtype\nU\x02f8h\x00K\x00\x87q\x00R0" * 9 + b".", "instruction POP"),
+        (b"\x80\x02}Nq\x00" + b"cnumpy\ndtype\nU\x02f8h\x00K\x00\x87q\x00R" * 9 + b"u.", "holds tuples"),
         (b"\x80\x02cnumpy.core.multiarray\nscalar\nN}U\x0c__defaults__K\x01s\x86b.", "changes a function"),
         (b"\x80\x02cnumpy\ndtype\nN}U\x04codeK\x01s\x86b.", "refused"),
         (b"\x80\x02cos\nsystem\nU\x02ls\x85R.", "asks for os.system"),

@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -155,6 +156,24 @@ def test_files_that_gensim_writes(tmp_path, binary):
     np.testing.assert_allclose(found.vectors, VALUES[:3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["inline", "apart", "fortran", "trained"])
+def test_the_pickle_that_gensim_saves(tmp_path, form):
+    gensim = pytest.importorskip("gensim")
+    path = tmp_path / "v.kv"
+    if form == "trained":
+        keyed = gensim.models.Word2Vec([["a", "b", "c"]] * 9, vector_size=4, min_count=1, workers=1).wv
+    else:
+        keyed = gensim.models.KeyedVectors(3)
+        keyed.add_vectors(["the", "caf\u00e9", "n't"], VALUES[:3])
+        if form == "fortran":
+            keyed.vectors = np.asfortranarray(keyed.vectors)
+    keyed.save(str(path), separately=["vectors"] if form == "apart" else None)
+    assert (tmp_path / "v.kv.vectors.npy").exists() == (form == "apart")
+    found = load_glove_memmap(path, tmp_path / "words")
+    assert found.words == list(keyed.index_to_key)
+    np.testing.assert_array_equal(found.vectors, keyed.vectors)
+
+
 def test_the_copy_is_made_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
     path, folder = tmp_path / "glove.txt", tmp_path / "words"
     path.write_text("a 1 2\nb 3 4\n")
@@ -180,7 +199,9 @@ def test_the_copy_is_made_once_and_again_when_the_file_changes(tmp_path, monkeyp
         (b"2 2\na 1 2\nb 1 inf\n", "row 3: expected a word and 2 finite"),
         (b"a 1 2\n\n", "row 2: "),
         (b"a 1 2\n" + b"b" * 300_000 + b" 1 2\n", "row 2: "),
-        (b"\x80\x04\x95", "a pickle, which could run code"),
+        (b"\x80\x04\x95", "refused as gensim's KeyedVectors: .*; save it in gensim with"),
+        (pickle.dumps({"a": [1.0]}), "refused as gensim's KeyedVectors: it holds no KeyedVectors"),
+        (b"\x80\x02cos\nsystem\nU\x02ls\x85R.", "it asks for os.system, which data never needs"),
     ],
 )
 def test_defects_of_vector_files_name_the_row(tmp_path, data, match):

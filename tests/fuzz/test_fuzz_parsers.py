@@ -80,6 +80,17 @@ def read_vectors(path):
     assert len(found.words) == len(found.vectors) and np.isfinite(found.vectors).all()
 
 
+def keyed():
+    """What gensim saves, made without gensim's own file names in it."""
+    from gensim.models import KeyedVectors
+
+    vectors = KeyedVectors(4)
+    vectors.add_vectors(["a", "bc", "d"], np.arange(12, dtype=np.float32).reshape(3, 4))
+    data = io.BytesIO()
+    vectors.save(data)
+    return data.getvalue()
+
+
 GLOVE = b"".join(b"word%d %s\n" % (i, b" ".join(b"%.4f" % (i * k / 7) for k in range(8))) for i in range(12))
 BINARY = b"3 4\n" + b"".join(
     word + np.arange(4, dtype="<f4").tobytes() + b"\n" for word in (b"a ", b"bc ", b"d ")
@@ -100,6 +111,7 @@ KINDS = {
     "people.csv": (read_demographics, [PEOPLE.encode()]),
     "glove.txt": (read_vectors, [GLOVE, b"12 8\n" + GLOVE]),
     "vectors.bin": (read_vectors, [BINARY]),
+    "vectors.kv": (read_vectors, [keyed()]),
 }
 
 
