@@ -50,7 +50,7 @@ class WordVectors:
 
 
 def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> WordVectors:
-    """Map the vectors of a file from a copy that is made once, in 10 s for GloVe 6B 300-d.
+    """Map the vectors of a file from a copy that is made once, in about 12 s for GloVe 6B 300-d.
 
     Formats: GloVe text; word2vec text, which has a header line; word2vec binary, if the name ends in ".bin";
     what gensim's ``KeyedVectors.save`` writes.
