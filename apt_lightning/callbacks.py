@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from apt_lightning.checkpoint import write_atomically
+from apt_lightning.errors import UsageError
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
@@ -102,6 +104,29 @@ class EpochTable(Callback):
             writer.writeheader()
             writer.writerows(self._rows)
         temporary.replace(self.path)
+
+
+def best_epoch(folder: str | os.PathLike[str], monitor: str, mode: str) -> dict[str, float]:
+    """Read the row of ``metrics.csv`` whose epoch ``best.ckpt`` is from.
+
+    Args:
+        folder: Run folder of one stage.
+        monitor: Figure that chooses the epoch.
+        mode: ``max`` or ``min``.
+
+    Raises:
+        UsageError: If the folder has no such figure.
+    """
+    path = Path(folder, METRICS)
+    try:
+        with path.open(newline="") as stream:
+            rows = [{name: float(x) for name, x in row.items() if x} for row in csv.DictReader(stream)]
+    except OSError:
+        rows = []
+    rows = [row for row in rows if math.isfinite(row.get(monitor, math.nan))]
+    if not rows:
+        raise UsageError(f"{path} has no {monitor}; train the stage with `apt run`")
+    return max(rows, key=lambda row: row[monitor] * (1 if mode == "max" else -1))
 
 
 class TrainingBar(ProgressBar):

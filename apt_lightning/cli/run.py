@@ -1,6 +1,13 @@
 """Train all stages in order, for one or more seeds and splits; skips what is complete and goes on after a stop."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jsonargparse
+
+if TYPE_CHECKING:
+    from apt_lightning.runner import RunSettings
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -11,18 +18,28 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_class_arguments(RunSettings, None, sub_configs=False)
 
 
-def run(args: jsonargparse.Namespace) -> int:
-    """Run it and print the table of all systems."""
+def settings_of(args: jsonargparse.Namespace) -> RunSettings:
+    """Read the options that :func:`add_arguments` declares.
+
+    Raises:
+        UsageError: If one that is needed is missing.
+    """
     from apt_lightning.errors import UsageError
-    from apt_lightning.results import read_run, results_table
     from apt_lightning.runner import RunSettings
-    from apt_lightning.runner import run as run_stages
 
     values = {key: value for key, value in args.as_dict().items() if key != "config"}
     try:
-        settings = RunSettings(**values)
+        return RunSettings(**values)
     except TypeError as error:
         raise UsageError(f"{error}; see `apt run --help`") from None
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Run it and print the table of all systems."""
+    from apt_lightning.results import read_run, results_table
+    from apt_lightning.runner import run as run_stages
+
+    settings = settings_of(args)
     run_stages(settings)
     results = read_run(settings.out)
     print()

@@ -1,0 +1,21 @@
+"""Change one part of the method at a time and compare on the same clips; uses what `apt run` has trained."""
+
+from __future__ import annotations
+
+import jsonargparse
+
+from apt_lightning.cli.run import add_arguments, settings_of
+
+__all__ = ["add_arguments", "run"]
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Train what is missing, print the table and write it as CSV and JSON."""
+    from apt_lightning.ablation import ablate, ablation_table, write_ablation
+
+    settings = settings_of(args)
+    rows = ablate(settings)
+    print(f"\n{ablation_table(rows)}\n")
+    for file in write_ablation(rows, settings.out):
+        print(file)
+    return 0
