@@ -21,7 +21,7 @@ from apt_lightning.evaluation.clusters import (
     cluster_sums,
     percentile_interval,
 )
-from apt_lightning.evaluation.metrics import figures, moments, signed_error
+from apt_lightning.evaluation.moments import figures, moments, signed_error
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import holm
 from apt_lightning.evaluation.tables import interval, p_value, render

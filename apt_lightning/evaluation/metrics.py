@@ -13,7 +13,7 @@ R2, sd ratio          for fewer than two labelled clips, or if their labels are 
 PCC                   the same, or if the predictions are all equal
 CCC                   for fewer than two labelled clips, or if labels and predictions are all one value
 mean of the traits    if one of the five is undefined
-an interval           for clips of fewer than two sources, or if many bootstrap samples leave it undefined
+an interval           for clips of fewer than ten sources, or if many bootstrap samples leave it undefined
 ====================  ==========================================================================
 """
 
@@ -32,6 +32,7 @@ from apt_lightning.evaluation.clusters import (
     cluster_sums,
     percentile_interval,
 )
+from apt_lightning.evaluation.moments import equal_labels, figures, labelled, moments
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
 from apt_lightning.traits import SHORT, TraitStatistics
@@ -40,91 +41,15 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 METRICS = ("1-MAE", "RMSE", "R2", "PCC", "CCC", "sd ratio", "low", "high")
-"""1-MAE (paper Eq. 9), root mean squared error, determination, Pearson correlation, concordance
-correlation (Lin 1989, population moments), predicted over true standard deviation, and 1-MAE on the clips in
-C1 (low) and C4 (high) (paper Table 2). Higher is better, except for RMSE, and for the ratio, best at 1."""
+"""1-MAE (paper Eq. 9), root mean squared error, coefficient of determination, Pearson correlation,
+concordance correlation (Lin 1989, population moments), predicted over true standard deviation, and 1-MAE on
+the clips in C1 (low) and C4 (high) (paper Table 2). Higher is better, except for RMSE, and for the ratio,
+which is best at 1."""
 COLUMNS = (*SHORT, "mean")
 """Columns of every table: the five traits and their mean."""
 
-_N, _ABS, _SQ, _T, _P, _TT, _PP, _TP, _LOW_N, _LOW, _HIGH_N, _HIGH = range(12)
-_CONSTANT = 1e-14
-"""Variance below which values count as all equal: a deviation of 1e-7, the rounding of float32 on [0, 1]."""
-
-
-def moments(predictions: Predictions) -> FloatArray:
-    """What each clip adds to the sums that all metrics are functions of.
-
-    Args:
-        predictions: N labels and predictions.
-
-    Returns:
-        (N, 5, 12); zero where the label is missing.
-    """
-    known, classes = ~np.isnan(predictions.true), predictions.classes
-    t, p = np.where(known, predictions.true, 0.0), np.where(known, predictions.predicted, 0.0)
-    error = np.abs(p - t)
-    low, high = (known & (classes == c) if classes is not None else np.zeros_like(known) for c in (0, 3))
-    parts = (known, error, error**2, t, p, t * t, p * p, t * p, low, low * error, high, high * error)
-    return np.stack([np.asarray(part, dtype=np.float64) for part in parts], axis=-1)
-
-
-def figures(sums: FloatArray) -> dict[str, FloatArray]:
-    """Compute every metric from sums of :func:`moments`.
-
-    Args:
-        sums: (..., 5, 12).
-
-    Returns:
-        Metric name to (..., 6): the five traits and their mean; NaN where undefined.
-    """
-    n = sums[..., _N]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_t, mean_p = sums[..., _T] / n, sums[..., _P] / n
-        var_t, var_p = sums[..., _TT] / n - mean_t**2, sums[..., _PP] / n - mean_p**2
-        cov = sums[..., _TP] / n - mean_t * mean_p
-        gap = (mean_t - mean_p) ** 2
-        mse = sums[..., _SQ] / n
-        spread_t, spread_p = (n > 1) & (var_t > _CONSTANT), (n > 1) & (var_p > _CONSTANT)
-        values = {
-            "1-MAE": 1 - sums[..., _ABS] / n,
-            "RMSE": np.sqrt(mse),
-            "R2": np.where(spread_t, 1 - mse / var_t, np.nan),
-            "PCC": np.where(spread_t & spread_p, cov / np.sqrt(var_t * var_p), np.nan),
-            "CCC": np.where(
-                (n > 1) & (var_t + var_p + gap > _CONSTANT), 2 * cov / (var_t + var_p + gap), np.nan
-            ),
-            "sd ratio": np.where(spread_t, np.sqrt(np.maximum(var_p, 0) / var_t), np.nan),
-            "low": 1 - sums[..., _LOW] / sums[..., _LOW_N],
-            "high": 1 - sums[..., _HIGH] / sums[..., _HIGH_N],
-        }
-    return {name: np.concatenate([v, v.mean(axis=-1, keepdims=True)], axis=-1) for name, v in values.items()}
-
-
-def signed_error(sums: FloatArray) -> FloatArray:
-    """Mean of prediction minus label.
-
-    Args:
-        sums: (..., 5, 12) from :func:`moments`.
-
-    Returns:
-        (..., 6): the five traits and their mean; NaN without a labelled clip.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = (sums[..., _P] - sums[..., _T]) / sums[..., _N]
-    return np.concatenate([error, error.mean(axis=-1, keepdims=True)], axis=-1)
-
-
-def labelled(sums: FloatArray, metric: str) -> FloatArray:
-    """Number of labelled clips that a metric rests on.
-
-    Args:
-        sums: (..., 5, 12) from :func:`moments`.
-        metric: One of :data:`METRICS`.
-
-    Returns:
-        (..., 5).
-    """
-    return sums[..., {"low": _LOW_N, "high": _HIGH_N}.get(metric, _N)]
+MIN_SOURCES = 10
+"""Percentile intervals over fewer sources are far too narrow, so none is given."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +123,7 @@ def score(
     values = figures(total)
     lower = {name: np.full(6, np.nan) for name in METRICS}
     upper = {name: np.full(6, np.nan) for name in METRICS}
-    if resamples and len(sums) > 1:
+    if resamples and len(sums) >= MIN_SOURCES:
         for name, samples in figures(bootstrap_sums(sums, resamples, seed)).items():
             lower[name], upper[name] = percentile_interval(samples, level)
     counts = {name: labelled(total, name) for name in METRICS}
@@ -224,7 +149,7 @@ def _reasons(
                 missing = [SHORT[i] for i in np.flatnonzero(np.isnan(values[name][:-1]))]
                 reasons[name, "mean"] = f"undefined for {', '.join(missing)}"
                 continue
-            n, t, tt = total[column, [_N, _T, _TT]]
+            n = labelled(total, name)[column]
             if name in ("low", "high"):
                 rank = "C1" if name == "low" else "C4"
                 why = f"no clip in {rank}" if has_classes else "the training split's thresholds are not known"
@@ -232,12 +157,33 @@ def _reasons(
                 why = "no labelled clip"
             elif n == 1:
                 why = "one labelled clip only"
-            elif tt / n - (t / n) ** 2 <= _CONSTANT:
+            elif equal_labels(total)[column]:
                 why = "the labels are all equal"
             else:
                 why = "the predictions are all equal"
             reasons[name, SHORT[column]] = why
     return reasons
+
+
+def rank_correlation(predictions: Predictions) -> FloatArray:
+    """Spearman's rank correlation, which needs no common scale of labels and predictions.
+
+    Args:
+        predictions: Labels and predictions.
+
+    Returns:
+        (6,): the five traits and their mean; NaN for fewer than two labelled clips, or where labels or
+        predictions are all equal.
+    """
+    from scipy.stats import spearmanr
+
+    values = np.full(6, np.nan)
+    for j, (t, p) in enumerate(zip(predictions.true.T, predictions.predicted.T, strict=True)):
+        known = ~np.isnan(t)
+        if known.sum() > 1 and np.ptp(t[known]) > 0 and np.ptp(p[known]) > 0:
+            values[j] = spearmanr(t[known], p[known]).statistic
+    values[-1] = values[:-1].mean()
+    return values
 
 
 def score_by_seen(
@@ -279,6 +225,8 @@ def score_table(scores: Scores, title: str, metrics: Sequence[str] = METRICS) ->
     """
     rows = [[name, *_cells(scores, name)] for name in metrics]
     notes = [f"{m}, {c}: undefined, {why}." for (m, c), why in scores.undefined.items() if m in metrics]
+    if scores.n_sources < MIN_SOURCES:
+        notes.append(f"No intervals: fewer than {MIN_SOURCES} sources.")
     title = f"{title}: {scores.n_clips} clips of {scores.n_sources} sources"
     low, high = scores.clips["low"][:-1], scores.clips["high"][:-1]
     if high.any() or low.any():

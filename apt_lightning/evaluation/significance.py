@@ -17,7 +17,8 @@ from scipy import stats
 
 from apt_lightning.errors import DataError, UsageError
 from apt_lightning.evaluation.clusters import LEVEL, RESAMPLES, bootstrap_sums, cluster_sums
-from apt_lightning.evaluation.metrics import COLUMNS, METRICS, figures, labelled, moments
+from apt_lightning.evaluation.metrics import COLUMNS, METRICS
+from apt_lightning.evaluation.moments import figures, labelled, moments
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, p_value, render
 

@@ -11,6 +11,7 @@ from apt_lightning.evaluation.metrics import (
     COLUMNS,
     METRICS,
     comparison_table,
+    rank_correlation,
     score,
     score_by_seen,
     score_table,
@@ -169,6 +170,25 @@ def test_intervals_follow_from_resampling_whole_sources():
         replicates.append(ccc(p.true[rows, 0], p.predicted[rows, 0]))
     expected = np.quantile(replicates, [0.025, 0.975])
     np.testing.assert_allclose([scores.lower["CCC"][0], scores.upper["CCC"][0]], expected, atol=0.015)
+
+
+def test_few_sources_get_no_interval():
+    p = random_table(27, 0.0)
+    scores = score(p)
+    assert scores.n_sources == 9 and np.isnan(scores.lower["1-MAE"]).all()
+    assert "No intervals: fewer than 10 sources." in score_table(scores, "Test")
+    assert np.isfinite(score(random_table(30, 0.0)).lower["1-MAE"]).all()
+
+
+def test_rank_correlation_is_the_correlation_of_the_ranks():
+    p = random_table(100)
+    found = rank_correlation(p)
+    for j in range(5):
+        known = ~np.isnan(p.true[:, j])
+        ranks = [scipy.stats.rankdata(values[known, j]) for values in (p.true, p.predicted)]
+        assert found[j] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert found[5] == pytest.approx(found[:5].mean())
+    assert np.isnan(rank_correlation(table(LABELS, np.full((10, 5), 0.3)))).all()
 
 
 def test_seen_and_unseen_sources_apart():
