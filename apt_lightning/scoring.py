@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,6 +143,24 @@ class Scorer:
         return scores[0].double().clamp(0, 1).numpy()
 
 
+    def intervals(self, scores: FloatArray) -> tuple[list[float], list[float]] | None:
+        """Ends of the prediction interval of each trait, from validation; None if the checkpoint has none."""
+        from apt_lightning.evaluation.conformal import Conformal
+
+        if "conformal" not in self.entry:
+            return None
+        lower, upper = Conformal.from_dict(self.entry["conformal"]).intervals(scores[None])
+        return lower[0].round(4).tolist(), upper[0].round(4).tolist()
+
+    def shapley(self, clip: ClipFeatures) -> dict[str, FloatArray]:
+        """Exact Shapley value of each modality, (5,) in label units; 0 for one that the clip lacks."""
+        from apt_lightning.evaluation.contributions import shapley
+
+        columns = [MODALITIES.index(name) for name in self.modalities]
+        found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
+        return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
+
+
 def _reason(extraction: Extraction, part: str) -> str:
     faults = [fault.detail or fault.code for fault in extraction.faults if part in fault.code or "stream" in fault.code]
     return faults[0] if faults else f"no usable {part}"
@@ -169,8 +187,3 @@ def _networks(file: StageFile) -> tuple[ModalityEncoders, FusionNet | FinalNet |
     load_weights(head, weights, file.path)
     return encoders.eval(), network, head.eval()
 
-
-def subsets(modalities: Iterable[str]) -> list[tuple[bool, ...]]:
-    """All masks over modalities, from none to all."""
-    n = len(tuple(modalities))
-    return [tuple(bool(i >> j & 1) for j in range(n)) for i in range(2**n)]

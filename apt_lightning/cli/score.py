@@ -62,30 +62,29 @@ def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dic
     from apt_lightning.data.extract import ExtractionSettings, extract_clip
 
     result: dict[str, Any] = {"clip": clip}
-    extraction, faults = None, []
     try:
         extraction = extract_clip(clip, Path(clip).name, ExtractionSettings())
-        faults = [fault.code for fault in extraction.faults]
     except ClipError as error:
         return {**result, "error": f"{error.code}: {error}"}
     features = scorer.features(extraction, transcript)
     if not features.present.any():
         return {**result, "error": f"nothing to score by: {'; '.join(features.notes)}"}
     values = scorer.scores(features)
-    result["traits"] = {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
+    result["traits"] = _by_trait(values)
+    intervals = scorer.intervals(values)
+    if intervals is not None:
+        result["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
     result["modalities"] = [m for m, there in zip(scorer.modalities, features.present[0].tolist(), strict=True) if there]
     result["notes"] = features.notes
-    result["faults"] = faults
+    result["faults"] = [fault.code for fault in extraction.faults]
     if explain:
-        from apt_lightning.evaluation.contributions import shapley
-
-        result["shapley"] = shapley_values(scorer, features, shapley)
+        shapley = scorer.shapley(features)
+        result["shapley"] = {name: _by_trait(shapley[name]) for name in scorer.modalities}
     return result
 
 
-def shapley_values(scorer: Any, features: Any, shapley: Any) -> dict[str, dict[str, float]]:
-    """Modality -> trait -> exact Shapley value, in units of the label."""
-    raise NotImplementedError
+def _by_trait(values: Any) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
 
 
 def _write(path: Path, results: list[dict[str, Any]]) -> None:
@@ -115,9 +114,14 @@ def _table(results: list[dict[str, Any]]) -> str:
     for result in results:
         if "error" in result:
             rows.append([result["clip"], *["-"] * len(TRAITS), result["error"]])
-        else:
-            values = [number(result["traits"][name], 3) for name in TRAITS]
-            rows.append([result["clip"], *values, "; ".join([" ".join(result["modalities"]), *result["notes"]])])
+            continue
+        by = "; ".join([" ".join(result["modalities"]), *result["notes"]])
+        rows.append([result["clip"], *[number(result["traits"][name], 3) for name in TRAITS], by])
+        if "intervals" in result:
+            ends = [result["intervals"][name] for name in TRAITS]
+            rows.append(["", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends], "90 % interval"])
+        for modality, values in result.get("shapley", {}).items():
+            rows.append(["", *[f"{values[name]:+.3f}" for name in TRAITS], f"Shapley value of {modality}"])
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
     return render(["clip", *SHORT, "by"], rows, title, [NOTICE])

@@ -1,0 +1,56 @@
+"""Growth: seconds an epoch and memory a clip of stages 1 (audio), 2 and 3 from 10 k to 100 k clips of random features."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def measure(n: int, epochs: int) -> dict[str, float]:
+    """Epoch seconds per clip of stage 2, and peak memory, in this process."""
+    from lightning.pytorch import Trainer
+
+    from apt_lightning.cli.lightning import TRAINER_DEFAULTS, quiet
+    from bench.train import STAGES, data_module
+
+    quiet()
+    data = data_module(n, 1000)
+    module = STAGES["stage 2"]()
+    trainer = Trainer(
+        **TRAINER_DEFAULTS, max_epochs=epochs, accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False
+    )
+    start = time.perf_counter()
+    trainer.fit(module, datamodule=data)
+    seconds = (time.perf_counter() - start) / epochs
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"epoch_seconds": seconds, "microseconds_per_clip": seconds / n * 1e6, "peak_mib": peak}
+
+
+def main() -> None:
+    """Measure each size in a process of its own and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--one", type=int, help="Measure one size and print JSON.")
+    parser.add_argument("--json", help="Write the figures here.")
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one, args.epochs)))
+        return
+    figures = {}
+    for n in args.sizes:
+        command = [sys.executable, "-m", "bench.scale", "--one", str(n), "--epochs", str(args.epochs)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        figures[f"scale/{n}"] = row = json.loads(output.splitlines()[-1])
+        print(f"{n:>8} clips  " + "  ".join(f"{key} {value:.1f}" for key, value in row.items()))
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
