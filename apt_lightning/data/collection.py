@@ -104,9 +104,7 @@ def read_collection(data: str | os.PathLike[str]) -> Collection:
     """
     path = Path(data)
     if not path.exists():
-        raise DataError(
-            f"{path}: no such file or folder; give the data set's folder or a CSV with the column clip"
-        )
+        raise DataError(f"{path}: no such file or folder; give the data set's folder or a CSV with the column clip")
     collection = _read_folder(path) if path.is_dir() else _read_csv(path)
     if not collection.clips:
         raise DataError(f"{path}: holds no clip; expected files as <id>.003.mp4 below it, or a CSV with rows")
@@ -147,15 +145,13 @@ def _read_folder(root: Path) -> Collection:
             _set_split(splits, path, found)
 
     clips = []
-    for name in {*media, *labels, *texts}:
+    for name in sorted({*media, *labels, *texts}):
         file = media.get(name)
         folder = "" if file is None else file.parent.relative_to(root).as_posix()
         split = splits.get(name) or _split_in(folder) or "unlabelled"
         traits = [labels[name].get(trait, math.nan) for trait in TRAITS] if name in labels else NO_LABELS
         text = texts.get(name)
-        clips.append(
-            Clip(name, source_of(name), split, str(file.resolve()) if file else None, tuple(traits), text)
-        )
+        clips.append(Clip(name, source_of(name), split, str(file.absolute()) if file else None, tuple(traits), text))
         if file is None:
             faults.append(Fault("label-without-clip", name, f"no file of this name below {root}"))
     clips.sort(key=lambda clip: (SPLITS.index(clip.split), clip.name))
@@ -204,7 +200,7 @@ def _read_csv(path: Path) -> Collection:
         labelled = not all(map(math.isnan, traits))
         split = _csv_split(path, row) or ("test" if labelled else "unlabelled")
         source = row.cells.get("source") or source_of(name)
-        located = str(file.resolve()) if exists else None
+        located = str(file.absolute()) if exists else None
         clips.append(Clip(name, source, split, located, traits, row.cells.get("transcript")))
         groups = {group: row.cells[group] for group in GROUPS if row.cells.get(group)}
         if groups:
@@ -230,9 +226,7 @@ def _csv_labels(path: Path, row: Row) -> tuple[float, ...]:
         return tuple(values)
     found = _SCALE.fullmatch(scale)
     if not found or float(found[1]) >= float(found[2]):
-        raise cell_error(
-            path, row.line, "scale", f"expected the least and the greatest label as 1-7, got {scale!r}"
-        )
+        raise cell_error(path, row.line, "scale", f"expected the least and the greatest label as 1-7, got {scale!r}")
     low, high = float(found[1]), float(found[2])
     return tuple((value - low) / (high - low) for value in values)
 
@@ -249,17 +243,13 @@ def _check(collection: Collection) -> Collection:
         if not clip.name.isascii():
             faults.append(Fault("non-ascii-name", clip.name, ""))
         if alike[clip.name.casefold()] > 1:
-            faults.append(
-                Fault("case-collision", clip.name, "another name differs only in upper and lower case")
-            )
+            faults.append(Fault("case-collision", clip.name, "another name differs only in upper and lower case"))
         if clip.transcript is None:
             faults.append(Fault("no-transcript", clip.name, ""))
         elif not clip.transcript.strip():
             faults.append(Fault("empty-transcript", clip.name, ""))
         pairs = list(zip(TRAITS, clip.traits, strict=True))
-        outside = [
-            f"{trait} {value:g}" for trait, value in pairs if not (0 <= value <= 1 or math.isnan(value))
-        ]
+        outside = [f"{trait} {value:g}" for trait, value in pairs if not (0 <= value <= 1 or math.isnan(value))]
         missing = [trait for trait, value in pairs if math.isnan(value)]
         if outside:
             faults.append(Fault("label-out-of-range", clip.name, ", ".join(outside)))

@@ -1,6 +1,8 @@
 import math
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -51,9 +53,7 @@ def test_official_layout(tmp_path):
 
 
 def test_nothing_is_lost_between_labels_and_clips(tmp_path):
-    official(
-        tmp_path, [f"train-1/a/{A}", f"val-1/b/{C}"], {"training": {A: 0.5, D: 0.5}}, {"training": {A: " \n"}}
-    )
+    official(tmp_path, [f"train-1/a/{A}", f"val-1/b/{C}"], {"training": {A: 0.5, D: 0.5}}, {"training": {A: " \n"}})
     found = read_collection(tmp_path)
     assert {clip.name: (clip.split, clip.path is None) for clip in found.clips} == {
         A: ("train", False), D: ("train", True), C: ("validation", False),
@@ -125,9 +125,7 @@ def test_demographics_are_joined(tmp_path):
     (tmp_path / "eth_gender_annotations_dev.csv").write_text(f"VideoName;Ethnicity;Gender\n{A};1;2\n")
     (tmp_path / "fi_age_labels").mkdir()
     (tmp_path / "fi_age_labels" / "age_anno_dev.csv").write_text(f"VideoName,AgeGroup\n{A},5\n")
-    assert read_collection(tmp_path).demographics == {
-        A: {"ethnicity": "Asian", "gender": "female", "age": "25-32"}
-    }
+    assert read_collection(tmp_path).demographics == {A: {"ethnicity": "Asian", "gender": "female", "age": "25-32"}}
 
 
 def test_links_are_followed_once(tmp_path):
@@ -137,6 +135,19 @@ def test_links_are_followed_once(tmp_path):
     (data / "train-1").symlink_to(tmp_path / "disk")
     (data / "train-1" / "loop").symlink_to(data)
     assert [(clip.name, clip.split) for clip in read_collection(data).clips] == [(A, "train")]
+
+
+def test_the_order_is_the_same_in_another_process(tmp_path):
+    official(tmp_path, [], {"training": {f"{i}.mp4": 0.5 for i in range(30)}})
+    code = "import sys; from apt_lightning.data.collection import read_collection as r; print(r(sys.argv[1]))"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, check=True,
+        ).stdout
+        for seed in "123"
+    }  # fmt: skip
+    assert len(outputs) == 1
 
 
 def test_the_order_does_not_depend_on_the_file_system(tmp_path, monkeypatch):
