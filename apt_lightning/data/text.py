@@ -84,9 +84,7 @@ def encode(
     for row, text in enumerate(transcripts):
         tokens = tokenize(text or "")[:max_tokens]
         lengths[row] = len(tokens)
-        ids[row, : len(tokens)] = [
-            vectors.index.get(token, UNKNOWN - N_SPECIAL) + N_SPECIAL for token in tokens
-        ]
+        ids[row, : len(tokens)] = [vectors.index.get(token, UNKNOWN - N_SPECIAL) + N_SPECIAL for token in tokens]
     return ids, lengths
 
 
@@ -103,9 +101,7 @@ class TextTable(NamedTuple):
     """(V + 2, G); rows 0 and 1 are zero."""
 
 
-def text_table(
-    transcripts: Sequence[str | None], vectors: WordVectors, max_tokens: int = MAX_TOKENS
-) -> TextTable:
+def text_table(transcripts: Sequence[str | None], vectors: WordVectors, max_tokens: int = MAX_TOKENS) -> TextTable:
     """Encode transcripts and put the two special rows before the vectors; see :func:`encode`."""
     ids, lengths = encode(transcripts, vectors, max_tokens)
     special = np.zeros((N_SPECIAL, vectors.vectors.shape[1]), np.float32)
@@ -155,9 +151,7 @@ def read_text(folder: str | os.PathLike[str]) -> TextTable:
         except Exception as error:
             raise StoreError(f"{path}: cannot be read ({error}); {again}") from error
         if array.dtype != kind or array.ndim != ndim:
-            raise StoreError(
-                f"{path}: expected {ndim}-D {np.dtype(kind)}, got {array.shape} {array.dtype}; {again}"
-            )
+            raise StoreError(f"{path}: expected {ndim}-D {np.dtype(kind)}, got {array.shape} {array.dtype}; {again}")
         arrays[name] = array
     try:
         words = (folder / "words.txt").read_bytes().decode("utf-8").split("\n")[:-1]
@@ -173,4 +167,6 @@ def read_text(folder: str | os.PathLike[str]) -> TextTable:
     inside = not n or (table.lengths.min() >= 0 and table.lengths.max() <= k)
     if not inside or (n and k and (table.ids.min() < 0 or table.ids.max() >= len(table.vectors))):
         raise StoreError(f"{folder}: an id or a length is out of range; {again}")
+    if not np.isfinite(table.vectors).all():
+        raise StoreError(f"{folder / 'vectors.npy'}: holds NaN or infinite values; {again}")
     return table

@@ -108,6 +108,7 @@ def test_a_set_without_words_is_stored_and_read(tmp_path):
         ("vectors.npy", lambda p: p.write_bytes(p.read_bytes()[:-4]), r"vectors\.npy: cannot be read"),
         ("vectors.npy", lambda p: np.save(p, np.array([{}], object), allow_pickle=True), "cannot be read"),
         ("lengths.npy", lambda p: np.save(p, np.zeros(2)), r"expected 1-D int32, got \(2,\) float64"),
+        ("vectors.npy", lambda p: np.save(p, np.full((4, 3), np.nan, np.float32)), "NaN or infinite"),
         ("words.txt", lambda p: p.write_bytes(b"\xff\n"), r"words\.txt: cannot be read"),
         ("words.txt", lambda p: p.write_text("one\n"), "do not fit each other"),
         ("ids.npy", lambda p: np.save(p, np.full((2, 80), 4, np.int32)), "out of range"),
@@ -242,9 +243,7 @@ def test_trained_vectors_bring_words_of_one_context_together():
     texts = [list(rng.choice(groups[i % 2], 8)) for i in range(400)]
     found = train_word_vectors(texts, size=16)
     unit = found.vectors / np.linalg.norm(found.vectors, axis=1, keepdims=True)
-    similarity = {
-        (a, b): unit[found.index[a]] @ unit[found.index[b]] for a in found.words for b in found.words
-    }
+    similarity = {(a, b): unit[found.index[a]] @ unit[found.index[b]] for a in found.words for b in found.words}
     assert similarity["cat", "dog"] > 0.5 > similarity["cat", "bus"]
 
 

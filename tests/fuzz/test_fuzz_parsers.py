@@ -92,9 +92,7 @@ def keyed():
 
 
 GLOVE = b"".join(b"word%d %s\n" % (i, b" ".join(b"%.4f" % (i * k / 7) for k in range(8))) for i in range(12))
-BINARY = b"3 4\n" + b"".join(
-    word + np.arange(4, dtype="<f4").tobytes() + b"\n" for word in (b"a ", b"bc ", b"d ")
-)
+BINARY = b"3 4\n" + b"".join(word + np.arange(4, dtype="<f4").tobytes() + b"\n" for word in (b"a ", b"bc ", b"d "))
 TABLE = (
     "clip,source,split," + ",".join(TRAITS) + ",scale,transcript\n"
     'a.mp4,s,train,.1,.2,.3,.4,.5,0-1,"Hello, ""you"""\nb.mp4,,val,1,1,1,1,,,\nc.mp4,,test,3,3,4,5,1,1-7,x\n'
