@@ -75,7 +75,8 @@ def plot_embeddings(
     axes.legend(points, ["C1 (low)", "C2", "C3", "C4 (high)", *modalities], fontsize=8)
     axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
     axes.set_ylabel(f"second component ({shares[1]:.0%})")
-    axes.set_title(f"Embeddings by class of {SHORT[trait]} ({TRAITS[trait]})")
+    calm = ", high = calm" if TRAITS[trait] == "neuroticism" else ""  # the data set's name for emotional stability
+    axes.set_title(f"Embeddings by class of {SHORT[trait]} ({TRAITS[trait]}{calm})")
     path = Path(path)
     unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
     figure.savefig(unfinished, dpi=150)

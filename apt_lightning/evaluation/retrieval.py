@@ -76,11 +76,7 @@ def retrieve(
     # Equal similarities must not be ranked by the clips' order, which may go with their labels.
     shuffled = np.random.default_rng(seed).permutation(n_clips)
     embeddings, present, classes = embeddings[shuffled], present[shuffled], classes[shuffled]
-    names = (
-        np.arange(n_clips)
-        if sources is None
-        else np.unique(np.asarray(sources)[shuffled], return_inverse=True)[1]
-    )
+    names = np.arange(n_clips) if sources is None else np.unique(np.asarray(sources)[shuffled], return_inverse=True)[1]
     units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
     figures = []
     for trait, own in zip(SHORT, classes.T, strict=True):

@@ -167,14 +167,10 @@ class TraitMultiSimilarityLoss(BaseMetricLossFunction):  # type: ignore[misc]
         constants = Constants(self.alpha, self.beta, self.base, self.margin)
         groups: Sequence[AnchorGroup]
         if self.label_noise > 0:
-            groups = soft_groups(
-                labels, self.classes, self.denominator, self.label_noise, clips, constants, rows.dtype
-            )
+            groups = soft_groups(labels, self.classes, self.denominator, self.label_noise, clips, constants, rows.dtype)
         else:
             groups = hard_groups(labels, self.classes, self.denominator, rows.dtype)
         needs_gradient = torch.is_grad_enabled() and rows.requires_grad
-        loss, anchors, with_pairs = MinedLoss.apply(
-            rows, groups, constants, labels.shape[1], share, needs_gradient
-        )
+        loss, anchors, with_pairs = MinedLoss.apply(rows, groups, constants, labels.shape[1], share, needs_gradient)
         self.statistics = MiningStatistics(anchors, with_pairs)
         return {"loss": {"losses": loss * share[1], "indices": None, "reduction_type": "already_reduced"}}

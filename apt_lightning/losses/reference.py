@@ -133,9 +133,7 @@ class ReferenceMultiSimilarityLoss(ReferenceLoss):
         if not len(queries):
             return embeddings.sum() * 0, queries
         query, query_classes = embeddings[queries], classes[queries]
-        positive_anchor, positive, negative_anchor, negative = self.miner(
-            query, query_classes, embeddings, classes
-        )
+        positive_anchor, positive, negative_anchor, negative = self.miner(query, query_classes, embeddings, classes)
         other = queries[positive_anchor] != positive
         pairs = (positive_anchor[other], positive[other], negative_anchor, negative)
         loss: Tensor = self.loss(query, query_classes, pairs, embeddings, classes)

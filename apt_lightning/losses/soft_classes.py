@@ -117,7 +117,5 @@ def soft_groups(
                 weight = p[rows] / (labels.shape[1] * count)
                 easier = torch.where(labelled, -p.log() * constants.beta / constants.alpha, torch.inf)
                 harder = torch.where(labelled, torch.log1p(-p), -torch.inf)
-                groups.append(
-                    SoftGroup(trait, rows, weight.to(dtype), easier.to(dtype), harder.to(dtype), clips)
-                )
+                groups.append(SoftGroup(trait, rows, weight.to(dtype), easier.to(dtype), harder.to(dtype), clips))
     return groups

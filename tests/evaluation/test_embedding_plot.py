@@ -36,9 +36,7 @@ def test_colours_are_classes_and_markers_modalities(tmp_path, drawn):
     plot_embeddings(tmp_path / "space.png", embeddings, present, classes, MODALITIES)
     assert {(c, m) for _, c, m in drawn} == {(c, m) for c in CLASS_COLOURS for m in MARKERS}
     assert sum(len(points) for points, _, _ in drawn) == 300
-    centres = [
-        np.concatenate([p for p, c, _ in drawn if c == colour]).mean(axis=0) for colour in CLASS_COLOURS
-    ]
+    centres = [np.concatenate([p for p, c, _ in drawn if c == colour]).mean(axis=0) for colour in CLASS_COLOURS]
     spread = np.mean([np.concatenate([p for p, c, _ in drawn if c == x]).std(axis=0) for x in CLASS_COLOURS])
     assert np.linalg.norm(centres[0] - centres[3]) > 3 * spread
     with Image.open(tmp_path / "space.png") as image:

@@ -22,9 +22,7 @@ def by_hand(embeddings, present, classes, sources, trait, q, a, k):
     for i in range(n):
         if classes[i, trait] not in (0, 3) or not present[i, q]:
             continue
-        answers = [
-            j for j in range(n) if classes[j, trait] >= 0 and present[j, a] and sources[j] != sources[i]
-        ]
+        answers = [j for j in range(n) if classes[j, trait] >= 0 and present[j, a] and sources[j] != sources[i]]
 
         def cosine(j, i=i):
             x, y = embeddings[i, q], embeddings[j, a]
@@ -60,9 +58,7 @@ def test_figures_are_those_of_the_definitions(own_source):
 def test_chance_is_what_random_embeddings_reach():
     _, present, classes, sources = collection(30, 1)
     runs = [
-        retrieve(
-            np.random.default_rng(s).standard_normal((30, 3, 4)), present, classes, MODALITIES, sources, k=5
-        )
+        retrieve(np.random.default_rng(s).standard_normal((30, 3, 4)), present, classes, MODALITIES, sources, k=5)
         for s in range(60)
     ]
     for reached, expected in (("precision", "precision_chance"), ("map_at_r", "map_at_r_chance")):

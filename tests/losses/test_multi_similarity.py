@@ -105,9 +105,7 @@ def degenerate():
 
 
 @pytest.mark.parametrize("anchors", ["extreme", "all"])
-@pytest.mark.parametrize(
-    "case", [*degenerate(), *(("random", *batch(30, s)) for s in range(5))], ids=lambda c: c[0]
-)
+@pytest.mark.parametrize("case", [*degenerate(), *(("random", *batch(30, s)) for s in range(5))], ids=lambda c: c[0])
 def test_loss_and_gradient_are_those_of_the_library(case, anchors):
     _, embeddings, labels = case
     ours = TraitMultiSimilarityLoss(anchors=anchors, mean=MEAN, sd=SD)
@@ -127,9 +125,7 @@ def test_one_trait_with_all_anchors_is_the_library_called_plainly(seed):
     classes = ours.classes(labels[:, :1]).flatten()
     miner, library = MultiSimilarityMiner(epsilon=0.1), MultiSimilarityLoss(alpha=2, beta=50, base=0.5)
     value, gradient = loss_and_gradient(ours, embeddings, labels[:, :1])
-    expected, expected_gradient = loss_and_gradient(
-        lambda e: library(e, classes, miner(e, classes)), embeddings
-    )
+    expected, expected_gradient = loss_and_gradient(lambda e: library(e, classes, miner(e, classes)), embeddings)
     assert value.item() == pytest.approx(expected.item(), abs=1e-12)
     torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-12)
 

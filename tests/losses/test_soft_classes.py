@@ -80,9 +80,7 @@ def test_without_noise_the_soft_formula_is_the_hard_loss(anchors, denominator, w
     embeddings, labels, clips = batch(20, 1)
     labels[3] = labels[23] = labels[43] = torch.nan
     classes = TraitMultiSimilarityLoss(anchors=anchors, mean=MEAN, sd=SD, n_traits=2).classes
-    soft = soft_groups(
-        labels, classes, denominator, 0.0, clips if with_clips else None, CONSTANTS, torch.float64
-    )
+    soft = soft_groups(labels, classes, denominator, 0.0, clips if with_clips else None, CONSTANTS, torch.float64)
     hard = hard_groups(labels, classes, denominator, torch.float64)
     results = []
     for groups in (soft, hard):
@@ -125,6 +123,4 @@ def test_missing_labels_have_no_part():
     loss = TraitMultiSimilarityLoss(mean=MEAN, sd=SD, n_traits=2, label_noise=0.05)
     labels[::7] = torch.nan
     known = ~labels[:, 0].isnan()
-    assert loss(embeddings, labels).item() == pytest.approx(
-        loss(embeddings[known], labels[known]).item(), abs=1e-14
-    )
+    assert loss(embeddings, labels).item() == pytest.approx(loss(embeddings[known], labels[known]).item(), abs=1e-14)
