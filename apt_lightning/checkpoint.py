@@ -45,7 +45,9 @@ class StageFile(NamedTuple):
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """Entries of the state whose name starts with ``prefix.``, without it."""
         start = f"{prefix}."
-        return {name.removeprefix(start): value for name, value in self.state.items() if name.startswith(start)}
+        return {
+            name.removeprefix(start): value for name, value in self.state.items() if name.startswith(start)
+        }
 
 
 def read_stage(path: str, *stages: str) -> StageFile:
@@ -67,7 +69,9 @@ def read_stage(path: str, *stages: str) -> StageFile:
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError,
             IndexError, AttributeError, OSError, OverflowError) as error:  # fmt: skip
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a readable checkpoint ({first[:120]}); make it again with {hint}") from None
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({first[:120]}); make it again with {hint}"
+        ) from None
     entry = content.get("apt") if isinstance(content, dict) else None
     if not isinstance(entry, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program; make one with {hint}")
@@ -97,7 +101,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) ->
         module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the weights in {path} do not fit the network it describes: {reason}") from None
+        raise CheckpointError(
+            f"the weights in {path} do not fit the network it describes: {reason}"
+        ) from None
 
 
 def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> None:

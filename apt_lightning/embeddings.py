@@ -14,7 +14,9 @@ from apt_lightning.models.siamese import SiameseModule
 from apt_lightning.traits import trait_classes
 
 
-def write_embeddings(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
+def write_embeddings(
+    folder: Path, split: str, module: SiameseModule, loggers: list[Logger]
+) -> list[Retrieval]:
     """Write ``embeddings_<split>.npz`` and ``.png`` and ``retrieval_<split>.csv``, and log figures and picture.
 
     The npz holds ``clips`` (N,), ``embeddings`` (N, M, E) of unit length, ``present`` (N, M), ``labels`` (N, 5) and

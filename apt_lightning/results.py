@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.data.store import Store
+from apt_lightning.errors import UsageError
 from apt_lightning.evaluation.baselines import constant, ridge, source_lookup
 from apt_lightning.evaluation.folds import read_folds
 from apt_lightning.evaluation.metrics import METRICS, Scores, score
 from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
 from apt_lightning.evaluation.tables import interval, number, render
+from apt_lightning.runner import FOLDS, read_settings
 from apt_lightning.stages import UNITS
 from apt_lightning.traits import SHORT, TraitStatistics, trait_statistics
 
@@ -62,8 +64,7 @@ class Split:
             ridge(features[train], y, features[validation], self.labels[validation], features[test])[0],
         )
         return {
-            name: Predictions(like.clips, like.sources, like.seen_source, like.true, values)
-            for name, values in zip(BASELINES, predicted, strict=True)
+            name: replace(like, predicted=values) for name, values in zip(BASELINES, predicted, strict=True)
         }
 
 
@@ -87,8 +88,12 @@ def plain_features(store: Store) -> FloatArray:
         elif kind == "frames":
             values = np.zeros((len(store.clips), 6 * 10 * 3))
             for i in np.flatnonzero(store.present[:, column]):
-                pictures = [Image.open(io.BytesIO(picture)).resize((10, 6)) for picture in store.frames(int(i))]
-                values[i] = np.mean([np.asarray(picture, dtype=np.float64).ravel() for picture in pictures], axis=0)
+                pictures = [
+                    Image.open(io.BytesIO(picture)).resize((10, 6)) for picture in store.frames(int(i))
+                ]
+                values[i] = np.mean(
+                    [np.asarray(picture, dtype=np.float64).ravel() for picture in pictures], axis=0
+                )
         else:
             values = np.asarray(store.vectors(modality), dtype=np.float64)
         values = np.array(values)
@@ -109,7 +114,7 @@ class RunResults:
     @property
     def scores(self) -> dict[str, list[Scores]]:
         """Metrics of each system and seed."""
-        return {name: [score(p, self.statistics) for p in runs] for name, runs in self.systems.items()}
+        return {name: [score(p) for p in runs] for name, runs in self.systems.items()}
 
 
 def read_run(folder: str | Path, split: str = "test") -> RunResults:
@@ -122,15 +127,8 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     Raises:
         UsageError: If the folder is no run, or has no finished stage.
     """
-    import json
-
-    from apt_lightning.errors import UsageError
-
     path = Path(folder)
-    try:
-        settings: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UsageError(f"{path} is no run folder: it has no run.json; `apt run` makes one") from None
+    settings = asdict(read_settings(path))
     store = Store.open(settings["store"])
     folds = settings["folds"]
     suffixes = [""] if folds is None else [f"_fold{i}" for i in range(1, folds + 1)]
@@ -144,7 +142,9 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     if not systems:
         raise UsageError(f"{path} has no finished stage; `apt run` goes on where it stopped")
     first = next(iter(systems.values()))[0]
-    places = [Split.of(store, None if folds is None else str(path / "folds.json"), i + 1) for i in range(len(suffixes))]
+    places = [
+        Split.of(store, None if folds is None else str(path / FOLDS), i + 1) for i in range(len(suffixes))
+    ]
     statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
     parts_of: dict[str, list[Predictions]] = {name: [] for name in BASELINES}
     for place in places:
@@ -168,7 +168,9 @@ def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test
         values = np.stack([s.values[metric] for s in runs])
         cells = [number(float(v)) for v in values.mean(axis=0)]
         if len(runs) > 1:
-            cells = [f"{c} ±{number(float(sd))}" for c, sd in zip(cells, values.std(axis=0, ddof=1), strict=True)]
+            cells = [
+                f"{c} ±{number(float(sd))}" for c, sd in zip(cells, values.std(axis=0, ddof=1), strict=True)
+            ]
         else:
             lower, upper = runs[0].lower[metric], runs[0].upper[metric]
             cells[-1] = interval(float(values[0, -1]), float(lower[-1]), float(upper[-1]))
@@ -176,7 +178,7 @@ def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test
     clips = "; ".join(f"{n} clips of {sources} sources" for n, sources in sorted(sizes))
     seeds = results.settings["seeds"]
     notes = [
-        f"seeds {seeds}; " + ("mean ± sd over seeds." if len(seeds) > 1 else "90 % interval over sources."),
+        f"seeds {seeds}; " + ("mean ± sd over seeds." if len(seeds) > 1 else "95 % interval over sources."),
         "NEU is emotional stability (high = calm).",
     ]
     return render(["", *SHORT, "mean"], rows, f"{title}, {metric}: {clips}", notes)

@@ -66,9 +66,7 @@ def protocols(settings: RunSettings, store: Store) -> list[tuple[str, list[str]]
     path.parent.mkdir(parents=True, exist_ok=True)
     folds = grouped_folds([clip.source for clip in store.clips], settings.folds)
     write_folds(path, folds)
-    return [
-        (f"_fold{i}", [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)
-    ]
+    return [(f"_fold{i}", [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
 def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
@@ -88,10 +86,24 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                     raise UsageError(f"no {files[0]}; `--stages` is the folder of the six stage YAMLs")
                 if settings.overlay is not None:
                     names = ("all", unit.config)
-                    files += [f for f in (Path(settings.overlay, f"{name}.yaml") for name in names) if f.is_file()]
-                flags = [f"--seed_everything={seed}", f"--data.seed={seed}", *split, *unit.options, *settings.options]
+                    files += [
+                        f for f in (Path(settings.overlay, f"{name}.yaml") for name in names) if f.is_file()
+                    ]
+                flags = [
+                    f"--seed_everything={seed}",
+                    f"--data.seed={seed}",
+                    *split,
+                    *unit.options,
+                    *settings.options,
+                ]
                 content = [file.read_text(encoding="utf-8") for file in files]
-                known = [__version__, store.fingerprint, content, flags, [keys[n] for n in unit.needs.values()]]
+                known = [
+                    __version__,
+                    store.fingerprint,
+                    content,
+                    flags,
+                    [keys[n] for n in unit.needs.values()],
+                ]
                 keys[unit.name] = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
                 inputs = [f"--model.{name}={base / earlier / BEST}" for name, earlier in unit.needs.items()]
                 folder = base / unit.name

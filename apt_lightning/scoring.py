@@ -75,7 +75,8 @@ class Scorer:
             extraction: Functionals and frames of the clip; None if its file cannot be read.
             transcript: What is said in it; None if not known.
         """
-        columns, present, notes = [], [], []
+        columns: list[Tensor | None] = []
+        present, notes = [], []
         for name, encoder in self.encoders.encoders.items():
             inputs, reason = self._inputs(name, encoder, extraction, transcript)
             if inputs is None:
@@ -104,7 +105,9 @@ class Scorer:
             ids, lengths = encode([transcript], vectors, MAX_TOKENS)
             if not (ids > 1).any():
                 return None, "the model knows no word of the transcript"
-            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
+            return Inputs(
+                torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))
+            ), ""
         if extraction is None:
             return None, "the file cannot be read"
         if name == "audio":
@@ -140,8 +143,8 @@ class Scorer:
             scores = self.head(clip.features[:, 0])
         else:
             scores = self.head(self.network(clip.features, present))
-        return scores[0].double().clamp(0, 1).numpy()
-
+        values: FloatArray = scores[0].double().clamp(0, 1).numpy()
+        return values
 
     def intervals(self, scores: FloatArray) -> tuple[list[float], list[float]] | None:
         """Ends of the prediction interval of each trait, from validation; None if the checkpoint has none."""
@@ -158,11 +161,17 @@ class Scorer:
 
         columns = [MODALITIES.index(name) for name in self.modalities]
         found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
-        return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
+        return {
+            name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)
+        }
 
 
 def _reason(extraction: Extraction, part: str) -> str:
-    faults = [fault.detail or fault.code for fault in extraction.faults if part in fault.code or "stream" in fault.code]
+    faults = [
+        fault.detail or fault.code
+        for fault in extraction.faults
+        if part in fault.code or "stream" in fault.code
+    ]
     return faults[0] if faults else f"no usable {part}"
 
 
@@ -186,4 +195,3 @@ def _networks(file: StageFile) -> tuple[ModalityEncoders, FusionNet | FinalNet |
     head = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0])
     load_weights(head, weights, file.path)
     return encoders.eval(), network, head.eval()
-

@@ -17,8 +17,8 @@ from typing_extensions import override
 from apt_lightning.callbacks import BEST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
 from apt_lightning.checkpoint import update_entry
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
-from apt_lightning.errors import AptError, CheckpointError, UsageError
 from apt_lightning.embeddings import write_embeddings
+from apt_lightning.errors import AptError, CheckpointError, DataError, UsageError
 from apt_lightning.evaluation.conformal import fit_conformal
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
 from apt_lightning.evaluation.retrieval import retrieval_table
@@ -66,7 +66,9 @@ class AptCLI(LightningCLI):
             save_config_callback=LoggedConfig,
             save_config_kwargs={"overwrite": True},
             trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs={sub: {"prog": f"apt {sub}"} for sub in ("fit", "validate", "test", "predict")} if run else None,
+            parser_kwargs={sub: {"prog": f"apt {sub}"} for sub in ("fit", "validate", "test", "predict")}
+            if run
+            else None,
             args=args,
             run=run,
         )
@@ -81,7 +83,9 @@ class AptCLI(LightningCLI):
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables.")
+        parser.add_argument(
+            "--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables."
+        )
         parser.add_argument(
             "--patience",
             type=int | None,
@@ -104,7 +108,11 @@ class AptCLI(LightningCLI):
         if subcommand in ("validate", "test", "predict"):
             config = self.config[subcommand]
             config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
-        if subcommand and self.config[subcommand].ckpt_path and not Path(self.config[subcommand].ckpt_path).is_file():
+        if (
+            subcommand
+            and self.config[subcommand].ckpt_path
+            and not Path(self.config[subcommand].ckpt_path).is_file()
+        ):
             raise CheckpointError(
                 f"no checkpoint at {self.config[subcommand].ckpt_path}; train the stage first with `apt fit`,"
                 " or give another with `--ckpt_path`"
@@ -148,7 +156,9 @@ class AptCLI(LightningCLI):
             try:
                 loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
             except ModuleNotFoundError:
-                raise UsageError("TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'") from None
+                raise UsageError(
+                    "TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'"
+                ) from None
         return loggers
 
     @property
@@ -189,16 +199,21 @@ class AptCLI(LightningCLI):
     def after_fit(self) -> None:
         """Validate the best epoch once more, fit prediction intervals on it and keep them in the checkpoint."""
         best = self._folder / BEST
-        if self.trainer.fast_dev_run or not best.is_file():
+        if not best.is_file():
             return
-        figure = float(self.trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr, arg-type]
+        figure = float(self.trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
         epochs = self.trainer.current_epoch
-        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+        self.trainer.validate(
+            self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True
+        )
         self._write("validation", show=False)
         if self.trainer.is_global_zero:
             if isinstance(self.model, RegressionModule):
-                conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
-                update_entry(best, conformal=conformal.to_dict())
+                try:
+                    conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
+                    update_entry(best, conformal=conformal.to_dict())
+                except DataError as error:
+                    print(f"no prediction intervals: {error}")
             print(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
 
 

@@ -1,0 +1,1 @@
+"""The stages as ``LightningModule`` classes: what trains, what is frozen, what is logged."""

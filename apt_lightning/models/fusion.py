@@ -65,7 +65,7 @@ class FusionModule(RegressionModule):
         text_ckpt: str | None = None,
         fusion_ckpt: str | None = None,
         siamese_ckpt: str | None = None,
-        modalities: list[str] = list(MODALITIES),  # noqa: B006, B008  (plain data; never changed)
+        modalities: list[str] = list(MODALITIES),  # noqa: B006  (plain data; never changed)
         hidden_dims: list[int] | None = None,
         modality_dropout: float = 0.0,
         missing_embedding: Literal["learned", "mean", "zero"] = "learned",
@@ -85,7 +85,9 @@ class FusionModule(RegressionModule):
         super().__init__(loss, lr, final_lr, weight_decay)
         self.save_hyperparameters()
         if not modalities or [name for name in MODALITIES if name in modalities] != list(modalities):
-            raise UsageError(f"`modalities` must be some of {list(MODALITIES)}, in that order, got {modalities}")
+            raise UsageError(
+                f"`modalities` must be some of {list(MODALITIES)}, in that order, got {modalities}"
+            )
         if not 0 <= modality_dropout < 1:
             raise UsageError(f"`modality_dropout` must lie in [0, 1), got {modality_dropout}")
         self.modality_dropout = modality_dropout
@@ -111,10 +113,14 @@ class FusionModule(RegressionModule):
                     if embeddings == "untrained":
                         initialise(siamese)
         elif siamese_ckpt is not None:
-            raise UsageError("`siamese_ckpt` is for stage 4, which needs `fusion_ckpt`, a stage-2 checkpoint, too")
+            raise UsageError(
+                "`siamese_ckpt` is for stage 4, which needs `fusion_ckpt`, a stage-2 checkpoint, too"
+            )
         else:
             paths = {"audio": audio_ckpt, "visual": visual_ckpt, "text": text_ckpt}
-            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in modalities})
+            specifications, self.encoders, entry = modality_encoders(
+                {name: paths[name] for name in modalities}
+            )
             upstream, fusion, siamese = {"encoders": specifications}, None, None
             self.entry |= entry
         self.hparams["upstream"] = upstream
@@ -147,7 +153,9 @@ class FusionModule(RegressionModule):
         upstream = self.hparams["upstream"]["encoders"]
         sizes = {s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"] for s in upstream.values()}
         if len(sizes) > 1:
-            raise UsageError(f"the modality features have sizes {sorted(sizes)}; stage 2 needs one size for all")
+            raise UsageError(
+                f"the modality features have sizes {sorted(sizes)}; stage 2 needs one size for all"
+            )
         return int(sizes.pop())
 
     @property

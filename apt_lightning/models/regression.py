@@ -59,7 +59,8 @@ class RegressionModule(BaseModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.track_loss(self.loss(self(batch), batch.traits))
+        loss: Tensor = self.loss(self(batch), batch.traits)
+        return self.track_loss(loss)
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -96,7 +97,7 @@ class RegressionModule(BaseModule):
 
     @override
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        scores = self(batch).float().clamp(0, 1)
+        scores: Tensor = self(batch).float().clamp(0, 1)
         self._predicted.append((batch.index, scores))
         return scores
 
@@ -105,7 +106,7 @@ class RegressionModule(BaseModule):
         index = torch.cat([i for i, _ in self._predicted]).cpu().numpy()
         scores = torch.cat([s for _, s in self._predicted]).double().cpu().numpy()
         if self.trainer.world_size > 1:
-            gathered: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.trainer.world_size  # type: ignore[type-arg]
+            gathered: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.trainer.world_size  
             torch.distributed.all_gather_object(gathered, (index, scores))
             parts = [part for part in gathered if part is not None]
             index = np.concatenate([part[0] for part in parts])

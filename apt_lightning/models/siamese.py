@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from apt_lightning.data.batch import Batch
 from apt_lightning.data.store import MODALITIES
-from apt_lightning.distributed import gather_rows, process_share
+from apt_lightning.distributed import Rows, gather_rows, process_share
 from apt_lightning.errors import UsageError
 from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilarityLoss, TraitTripletLoss
 from apt_lightning.models.base import BaseModule
@@ -81,14 +81,21 @@ class SiameseModule(BaseModule):
             self.encoders = ModalityEncoders(upstream["encoders"])
         else:
             paths = {"audio": audio_ckpt, "visual": visual_ckpt, "text": text_ckpt}
-            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in MODALITIES})
+            specifications, self.encoders, entry = modality_encoders(
+                {name: paths[name] for name in MODALITIES}
+            )
             upstream = {"encoders": specifications}
             self.entry |= entry
         self.hparams["upstream"] = upstream
-        sizes = {s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"] for s in upstream["encoders"].values()}
+        sizes = {
+            s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"]
+            for s in upstream["encoders"].values()
+        }
         if len(sizes) > 1:
-            raise UsageError(f"the modality features have sizes {sorted(sizes)}; stage 3 needs one size for all")
-        self.shape = {
+            raise UsageError(
+                f"the modality features have sizes {sorted(sizes)}; stage 3 needs one size for all"
+            )
+        self.shape: dict[str, Any] = {
             "feature_dim": int(sizes.pop()),
             "hidden_dims": list(hidden_dims),
             "embedding_dim": embedding_dim,
@@ -96,16 +103,14 @@ class SiameseModule(BaseModule):
         }
         self.network = SiameseNet(**self.shape)
         self.freeze_submodule("encoders")
-        options = {"margin": margin, "anchors": anchors}
-        constants = {"alpha": alpha, "beta": beta, "base": base, "denominator": denominator}
         self.loss: TraitMultiSimilarityLoss | ReferenceMultiSimilarityLoss | TraitTripletLoss
         match loss:
             case "triplet":
-                self.loss = TraitTripletLoss(**options)
+                self.loss = TraitTripletLoss(margin, anchors=anchors)
             case "reference":
-                self.loss = ReferenceMultiSimilarityLoss(**options, **constants)
+                self.loss = ReferenceMultiSimilarityLoss(alpha, beta, base, margin, denominator, anchors=anchors)
             case _:
-                self.loss = TraitMultiSimilarityLoss(**options, **constants, label_noise=label_noise)
+                self.loss = TraitMultiSimilarityLoss(alpha, beta, base, margin, anchors, denominator, label_noise)
 
     @property
     @override
@@ -137,7 +142,7 @@ class SiameseModule(BaseModule):
     def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
         """The loss over the embeddings (B, M, E) of all modalities, stacked, of all processes in training."""
         n_modalities = embeddings.shape[1]
-        rows = (
+        rows = Rows(
             embeddings.transpose(0, 1).flatten(0, 1),
             batch.traits.repeat(n_modalities, 1),
             batch.present.T.flatten(),
@@ -145,7 +150,7 @@ class SiameseModule(BaseModule):
         )
         share = (0, 1)
         if self.training:
-            rows, share = tuple(gather_rows(part) for part in rows), process_share()
+            rows, share = gather_rows(rows), process_share()
         loss: Tensor = self.loss(*rows, share)
         return loss
 
@@ -157,7 +162,7 @@ class SiameseModule(BaseModule):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.track_loss(self._loss(batch, self(batch)))
-        if isinstance(self.loss, TraitMultiSimilarityLoss) and self.loss.statistics is not None:
+        if self.loss.statistics is not None:
             anchors, with_pairs = self.loss.statistics
             self._anchors += torch.stack([with_pairs.sum(), anchors.sum()])
             self._batches += torch.stack([with_pairs.any(), torch.ones_like(with_pairs[0])])

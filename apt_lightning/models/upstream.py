@@ -11,7 +11,9 @@ from apt_lightning.models.base import BaseModule
 from apt_lightning.networks import FusionNet, ModalityEncoders, SiameseNet
 
 
-def modality_encoders(checkpoints: dict[str, str | None]) -> tuple[dict[str, Any], ModalityEncoders, dict[str, Any]]:
+def modality_encoders(
+    checkpoints: dict[str, str | None],
+) -> tuple[dict[str, Any], ModalityEncoders, dict[str, Any]]:
     """Read the encoders of stage-1 checkpoints.
 
     Args:
@@ -79,7 +81,11 @@ def load_module(path: str) -> BaseModule:
     from apt_lightning.models.siamese import SiameseModule
 
     file = read_stage(path)
-    classes: dict[str, type[BaseModule]] = {"fusion": FusionModule, "final": FusionModule, "siamese": SiameseModule}
+    classes: dict[str, type[BaseModule]] = {
+        "fusion": FusionModule,
+        "final": FusionModule,
+        "siamese": SiameseModule,
+    }
     try:
         module = classes.get(file.stage, ModalityModule)(**file.hparams)
     except (TypeError, KeyError, ValueError) as error:

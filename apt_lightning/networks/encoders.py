@@ -91,7 +91,9 @@ class TokenEncoder(nn.Module):
     table: Tensor
     words: Tensor
 
-    def __init__(self, dim: int, n_words: int, words_size: int, hidden_dim: int = 128, dropout: float = 0.5) -> None:
+    def __init__(
+        self, dim: int, n_words: int, words_size: int, hidden_dim: int = 128, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         self.register_buffer("table", torch.zeros(n_words, dim))
         self.register_buffer("words", torch.zeros(words_size, dtype=torch.uint8))
@@ -119,7 +121,11 @@ class TokenEncoder(nn.Module):
         return context
 
 
-ENCODERS: Mapping[str, type[nn.Module]] = {"vector": VectorEncoder, "frames": FrameEncoder, "tokens": TokenEncoder}
+ENCODERS: Mapping[str, type[nn.Module]] = {
+    "vector": VectorEncoder,
+    "frames": FrameEncoder,
+    "tokens": TokenEncoder,
+}
 """Encoder of each kind of input. A specification is ``{"kind": ..., **arguments}``, plain data."""
 
 

@@ -24,7 +24,9 @@ class FusionNet(nn.Module):
         hidden_dims: Sizes of the layers; the last is the size O of the output.
     """
 
-    def __init__(self, n_modalities: int = 3, feature_dim: int = 256, hidden_dims: Sequence[int] = (1024, 512)) -> None:
+    def __init__(
+        self, n_modalities: int = 3, feature_dim: int = 256, hidden_dims: Sequence[int] = (1024, 512)
+    ) -> None:
         super().__init__()
         self.missing = nn.Parameter(torch.zeros(n_modalities, feature_dim))
         self.layers = dense([n_modalities * feature_dim, *hidden_dims])
