@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -60,7 +61,7 @@ class TraitMultiSimilarityLoss(BaseMetricLossFunction):  # type: ignore[misc]
         kwargs: Passed to ``BaseMetricLossFunction``.
 
     Raises:
-        UsageError: If an argument is out of range.
+        UsageError: If an argument is out of range or not finite.
 
     Example:
         >>> loss = TraitMultiSimilarityLoss(mean=[0.5], sd=[0.1], n_traits=1)
@@ -87,12 +88,14 @@ class TraitMultiSimilarityLoss(BaseMetricLossFunction):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         super().__init__(distance=distance, **kwargs)
-        if not (alpha > 0 and beta > 0):
-            raise UsageError(f"Expected `alpha` and `beta` to be positive, but got {alpha} and {beta}.")
+        if not (0 < alpha < math.inf and 0 < beta < math.inf):
+            raise UsageError(f"Expected `alpha` and `beta` to be positive and finite, but got {alpha} and {beta}.")
+        if not (math.isfinite(base) and (margin is None or math.isfinite(margin))):
+            raise UsageError(f"Expected `base` and `margin` to be finite, but got {base} and {margin}.")
         if denominator not in ("rows", "anchors"):
             raise UsageError(f"Expected `denominator` to be 'rows' or 'anchors', but got {denominator!r}.")
-        if not label_noise >= 0:
-            raise UsageError(f"Expected `label_noise` to be 0 or more, but got {label_noise}.")
+        if not 0 <= label_noise < math.inf:
+            raise UsageError(f"Expected `label_noise` to be 0 or more and finite, but got {label_noise}.")
         if not isinstance(self.distance, DotProductSimilarity) or self.distance.power != 1:
             raise UsageError(
                 "Expected `distance` to be CosineSimilarity or DotProductSimilarity with power 1, "

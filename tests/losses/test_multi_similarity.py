@@ -141,6 +141,19 @@ def test_gradcheck(label_noise, anchors):
     assert torch.autograd.gradcheck(lambda e: loss(e, labels, valid), (embeddings,))
 
 
+def test_a_single_pair_of_each_kind_counts_unlike_in_the_library():
+    labels = torch.tensor([[0.1], [0.1], [0.9]], dtype=torch.float64)
+    angles = torch.deg2rad(torch.tensor([0.0, 30, -25], dtype=torch.float64))  # only the first keeps pairs
+    embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
+    options = {"mean": [0.5], "sd": [0.2], "n_traits": 1}
+    loss = TraitMultiSimilarityLoss(**options)
+    near, far = math.cos(math.radians(25)), math.cos(math.radians(30))
+    expected = math.log1p(math.exp(-2 * (far - 0.5))) / 2 + math.log1p(math.exp(50 * (near - 0.5))) / 50
+    assert loss(embeddings, labels).item() == pytest.approx(expected / 3, abs=1e-12)
+    assert loss.statistics.with_pairs.tolist() == [1]
+    assert ReferenceMultiSimilarityLoss(**options)(embeddings, labels) == 0
+
+
 def test_chunks_do_not_change_the_result(monkeypatch):
     embeddings, labels = batch(30, 2)
     labels[5] = torch.nan
@@ -265,6 +278,9 @@ def test_class_bounds_are_part_of_the_checkpoint():
     [
         ({"alpha": 0}, "`alpha` and `beta`"),
         ({"beta": -1}, "`alpha` and `beta`"),
+        ({"beta": math.inf}, "`alpha` and `beta`"),
+        ({"base": math.nan}, "`base` and `margin`"),
+        ({"margin": math.inf}, "`base` and `margin`"),
         ({"anchors": "some"}, "`anchors`"),
         ({"denominator": "pairs"}, "`denominator`"),
         ({"label_noise": -0.1}, "`label_noise`"),
