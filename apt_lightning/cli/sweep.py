@@ -1,0 +1,45 @@
+"""Search stage 3's hyperparameters by the validation figure of stage 4; the test split cannot be reached.
+
+`apt sweep configs/sweeps/stage3.yaml --run RUN --trials 40` searches here and goes on where it stopped. W&B agents
+call one trial: `apt sweep --trial --run RUN --model.margin=0.2`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonargparse
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt sweep``."""
+    parser.add_argument("config", nargs="?", type=str, help="sweep YAML in W&B's form")
+    parser.add_argument("--run", type=str, required=True, help="folder of a finished `apt run`, which trials build on")
+    parser.add_argument("--trials", type=int, default=40, help="complete trials wanted in all")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the search")
+    parser.add_argument("--trial", action="store_true", help="do one trial with the flags below")
+    parser.add_argument("--model", type=dict[str, Any], default={}, help="stage 3, as --model.margin=0.2")
+    parser.add_argument("--data", type=dict[str, Any], default={}, help="stage 3, as --data.batch_size=64")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Search, or do one trial."""
+    from apt_lightning.errors import UsageError
+    from apt_lightning.sweep import BEST_FOLDER, PLOT, TRIALS, report_to_wandb, run_trial, sweep, sweep_settings
+
+    parameters = {f"{part}.{key}": value for part in ("model", "data") for key, value in args[part].items()}
+    if args.trial == (args.config is not None) or (parameters and not args.trial):
+        raise UsageError("give either a sweep YAML, or `--trial` with the flags of one trial")
+    if args.trials < 1:
+        raise UsageError(f"`--trials` must be 1 or more, but is {args.trials}")
+    if args.trial:
+        settings, _ = sweep_settings(args.run)
+        figures = run_trial(settings, parameters)
+        for name, value in figures.items():
+            print(f"{name} {value:.5f}")
+        report_to_wandb(parameters, figures)
+        return 0
+    folder, table = sweep(args.config, args.run, args.trials, args.seed)
+    print(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")
+    print(f"`apt run --overlay {folder / BEST_FOLDER}` with a new `--out` trains the best and tests it")
+    return 0
