@@ -61,18 +61,12 @@ _KINDS = (
     FaultKind("rotated", "The picture is stored turned; it is turned back.", _HANDLED),
     FaultKind("variable-rate", "The frame rate varies; frames are found by their times.", _HANDLED),
     FaultKind("several-video-streams", "There are several video streams; the default one is used.", _HANDLED),
-    FaultKind(
-        "wrong-aspect", "The picture is not 16:9; the whole of it is squeezed into the frame.", _HANDLED
-    ),
+    FaultKind("wrong-aspect", "The picture is not 16:9; the whole of it is squeezed into the frame.", _HANDLED),
     # The sound
     FaultKind("no-audio", "There is no sound; the clip is used without it.", _DEGRADED),
     FaultKind("silent-audio", "The sound is silent throughout; the clip is used without it.", _DEGRADED),
-    FaultKind(
-        "short-audio", "The sound is shorter than openSMILE needs; the clip is used without it.", _DEGRADED
-    ),
-    FaultKind(
-        "invalid-audio", "The sound holds values that are no numbers; the clip is used without it.", _DEGRADED
-    ),
+    FaultKind("short-audio", "The sound is shorter than openSMILE needs; the clip is used without it.", _DEGRADED),
+    FaultKind("invalid-audio", "The sound holds values that are no numbers; the clip is used without it.", _DEGRADED),
     FaultKind(
         "clipped-audio",
         "The sound is overdriven: samples stand at full scale; it is used as it is.",
@@ -81,9 +75,7 @@ _KINDS = (
     # The words
     FaultKind("no-transcript", "There is no transcript; the clip is used without words.", _DEGRADED),
     FaultKind("empty-transcript", "The transcript is empty; the clip is used without words.", _DEGRADED),
-    FaultKind(
-        "no-known-word", "No word of the transcript has a vector; the clip is used without words.", _DEGRADED
-    ),
+    FaultKind("no-known-word", "No word of the transcript has a vector; the clip is used without words.", _DEGRADED),
     # The labels
     FaultKind("label-without-clip", "There are labels, but no file.", _LEFT_OUT),
     FaultKind("clip-without-label", "There is a file, but no label; the clip is scored only.", _DEGRADED),
