@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt doctor``."""
-    parser.add_argument(
-        "data", help="folder of the data set (official layout, unpacked), a CSV of clips, or a store"
-    )
+    parser.add_argument("data", help="folder of the data set (official layout, unpacked), a CSV of clips, or a store")
     parser.add_argument("--report", help="file for the faults, CSV or, by its name, JSON")
-    parser.add_argument(
-        "--quarantine", metavar="FILE", help="file to write with the names of the clips left out"
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="exit status 2 on any fault that is not handled"
-    )
+    parser.add_argument("--quarantine", metavar="FILE", help="file to write with the names of the clips left out")
+    parser.add_argument("--strict", action="store_true", help="exit status 2 on any fault that is not handled")
     add_extraction_arguments(parser)
 
 

@@ -12,9 +12,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument(
         "array", nargs="?", help=".npy (N, D); .npz with `features` and `names`; or CSV with a column clip"
     )
-    parser.add_argument(
-        "--names", metavar="FILE", help="a clip name a line, in the order of the rows of an .npy"
-    )
+    parser.add_argument("--names", metavar="FILE", help="a clip name a line, in the order of the rows of an .npy")
     parser.add_argument("--remove", action="store_true", help="restore the store's own features")
 
 

@@ -13,17 +13,11 @@ from apt_lightning.cli.doctor import add_extraction_arguments, options_of
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt prepare``."""
-    parser.add_argument(
-        "data", help="folder of the data set (official layout, zipped or not), or a CSV of clips"
-    )
+    parser.add_argument("data", help="folder of the data set (official layout, zipped or not), or a CSV of clips")
     parser.add_argument("store", help="folder of the store, made if absent")
-    parser.add_argument(
-        "--vectors", help="GloVe or word2vec file; vectors are trained on the transcripts without"
-    )
+    parser.add_argument("--vectors", help="GloVe or word2vec file; vectors are trained on the transcripts without")
     parser.add_argument("--max-tokens", type=int, default=80, help="words kept per clip")
-    parser.add_argument(
-        "--retry", action="store_true", help="open clips again that timed out or crashed a decoder"
-    )
+    parser.add_argument("--retry", action="store_true", help="open clips again that timed out or crashed a decoder")
     parser.add_argument("--quarantine", metavar="FILE", help="clip names to leave out unopened, one a line")
     add_extraction_arguments(parser)
     parser.add_argument(
@@ -47,9 +41,7 @@ def run(args: jsonargparse.Namespace) -> int:
     diagnosis.write(store.path / "faults.csv")
     print(diagnosis.summary())
     if args.vectors is None:
-        print(
-            "words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`"
-        )
+        print("words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`")
     print(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
     bad = {"left out", "degraded"} if args.strict else {"left out"}
     return int(bool(bad & set(diagnosis.statuses.values())))

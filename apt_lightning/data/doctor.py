@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from apt_lightning.data.prepare import DEFAULTS, Options, settings_of, worker_co
 from apt_lightning.data.rows import status_of
 from apt_lightning.data.shards import write_atomic
 from apt_lightning.data.store import Store, duplicates, needs_row
+from apt_lightning.data.text import tokenize
 from apt_lightning.errors import StoreError
 
 STATUSES = ("ok", "degraded", "left out")
@@ -38,9 +40,7 @@ class Diagnosis:
     def severity(self) -> Outcome:
         """The gravest outcome of any fault; ``handled`` if there is none."""
         order = list(Outcome)
-        return max(
-            (FAULTS[fault.code].outcome for fault in self.faults), key=order.index, default=Outcome.HANDLED
-        )
+        return max((FAULTS[fault.code].outcome for fault in self.faults), key=order.index, default=Outcome.HANDLED)
 
     def counts(self) -> str:
         """One line that accounts for every clip.
@@ -56,10 +56,7 @@ class Diagnosis:
     def summary(self) -> str:
         """Faults by code, then :meth:`counts`."""
         found = Counter(fault.code for fault in self.faults)
-        rows = [
-            (str(n), code, str(FAULTS[code].outcome), FAULTS[code].sentence)
-            for code, n in found.most_common()
-        ]
+        rows = [(str(n), code, str(FAULTS[code].outcome), FAULTS[code].sentence) for code, n in found.most_common()]
         return "\n".join([*columns(("clips", "fault", "outcome", "what it is"), rows), self.counts()])
 
     def table(self) -> str:
@@ -105,14 +102,10 @@ class Diagnosis:
 
     def quarantine(self, strict: bool) -> list[str]:
         """Names of the clips left out; if strict, of the degraded ones too."""
-        return [
-            name
-            for name, status in self.statuses.items()
-            if status == "left out" or (strict and status != "ok")
-        ]
+        return [name for name, status in self.statuses.items() if status == "left out" or (strict and status != "ok")]
 
 
-def columns(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of a table with aligned columns; none if it has no rows."""
     if not rows:
         return []
@@ -138,9 +131,11 @@ def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> D
     faults = [fault for fault in collection.faults if fault.clip not in names]
     entries = index_entries(collection, options.quarantine)
     found = {
-        entry["name"]: [Fault(code, entry["name"], detail) for code, detail in entry["faults"]]
-        for entry in entries
+        entry["name"]: [Fault(code, entry["name"], detail) for code, detail in entry["faults"]] for entry in entries
     }
+    for entry in entries:
+        if (entry["transcript"] or "").strip() and not tokenize(entry["transcript"]):
+            found[entry["name"]].append(Fault("no-known-word", entry["name"], "no word at all"))
     tasks = [
         Task(
             entry["name"],

@@ -58,9 +58,7 @@ def put_features(store: Store, modality: str, array: str, names: str | None) -> 
     clips = [clip.name for clip in store.clips]
     kept = [name for name in clips if name in rows]
     if not kept:
-        raise DataError(
-            f"{array}: none of its {len(given)} names is a clip of {store.path} (first {given[:1]})"
-        )
+        raise DataError(f"{array}: none of its {len(given)} names is a clip of {store.path} (first {given[:1]})")
     folder = store.path / "features"
     with locked(store.path / "store.lock", blocking=True):
         folder.mkdir(exist_ok=True)
@@ -111,9 +109,7 @@ def _read(path: Path, names: str | None) -> tuple[npt.NDArray[Any], list[str]]:
         if kind == ".npz":
             with found:
                 if not {"features", "names"} <= set(found.files):
-                    raise DataError(
-                        f"{path}: expected the arrays `features` and `names`, but got {found.files}"
-                    )
+                    raise DataError(f"{path}: expected the arrays `features` and `names`, but got {found.files}")
                 return found["features"], [str(name) for name in found["names"].ravel()]
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: no readable NumPy file ({error}); pickled arrays are refused") from error
@@ -140,18 +136,14 @@ def _read_csv(path: Path) -> tuple[npt.NDArray[Any], list[str]]:
         try:
             values[i] = [float(cell) for j, cell in enumerate(row) if j != at]
         except ValueError as error:
-            raise DataError(
-                f"{path}: row {line}: expected {len(head) - 1} numbers beside the clip ({error})"
-            ) from None
+            raise DataError(f"{path}: row {line}: expected {len(head) - 1} numbers beside the clip ({error})") from None
     return values, [row[at].strip() for _, row in rows]
 
 
 def _checked(array: str, values: npt.NDArray[Any], names: list[str]) -> dict[str, int]:
     """Name -> row, after all checks."""
     if values.ndim != 2 or values.dtype.kind not in "fiu" or values.shape[1] == 0:
-        raise DataError(
-            f"{array}: expected numbers of shape (clips, size), but got {values.dtype} {values.shape}"
-        )
+        raise DataError(f"{array}: expected numbers of shape (clips, size), but got {values.dtype} {values.shape}")
     if len(values) != len(names):
         raise DataError(f"{array}: {len(values)} rows but {len(names)} names")
     rows: dict[str, int] = {}

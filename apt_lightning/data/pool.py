@@ -80,8 +80,7 @@ class _Worker:
             stderr=self.errors,
             bufsize=0,
             # One core a worker is the pool's own plan; Ctrl-C is for the parent, which then ends the workers.
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
             process_group=0,
         )
         shard = None if self.job.shard is None else f"{self.job.shard}{self.number}"
@@ -189,9 +188,7 @@ def run_pool(tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> G
                     if row == {}:
                         continue
                     if row is not None and "fatal" in row:
-                        raise StoreError(
-                            f"{row['fatal']}; make room, then the same command goes on where it stopped"
-                        )
+                        raise StoreError(f"{row['fatal']}; make room, then the same command goes on where it stopped")
                     if row is not None and worker.task is None:
                         failed_starts = 0
                         next_task(worker)

@@ -71,9 +71,7 @@ def placement() -> Placement:
         if rank in os.environ and world in os.environ:
             place = Placement(int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, "1")))
             if not 0 <= place.rank < place.world:
-                raise UsageError(
-                    f"{rank}={place.rank} is not below {world}={place.world}; check the launcher"
-                )
+                raise UsageError(f"{rank}={place.rank} is not below {world}={place.world}; check the launcher")
             return place
     return Placement(0, 1, 1)
 
@@ -115,9 +113,7 @@ def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options
             _write_head(path, data, collection, entries, options)
             _write_text(path, entries, options)
         rows = newest_rows(path, key)
-        tasks = [
-            task for entry in entries[place.rank :: place.world] for task in _tasks(entry, rows, options)
-        ]
+        tasks = [task for entry in entries[place.rank :: place.world] for task in _tasks(entry, rows, options)]
         _extract(path, tasks, options, place)
         rows = newest_rows(path, key) if tasks else rows
         return sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
@@ -128,9 +124,7 @@ def _check_folder(path: Path) -> None:
     if path.is_dir() and not (path / "manifest.json").exists():
         others = [file.name for file in path.iterdir() if file.suffix not in (".lock", TEMPORARY)]
         if others:
-            raise UsageError(
-                f"{path} is no feature store and holds {others[0]}; give another folder for STORE"
-            )
+            raise UsageError(f"{path} is no feature store and holds {others[0]}; give another folder for STORE")
 
 
 def settings_of(settings: ExtractionSettings) -> dict[str, Any]:
@@ -154,9 +148,7 @@ def _write_head(
         "key": digest(settings),
         "settings": settings,
         "packages": {name: version(name) for name in PACKAGES},
-        "faults": [
-            [fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names
-        ],
+        "faults": [[fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names],
     }
     for file, content in (
         (path / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n"),
@@ -190,14 +182,12 @@ def _write_text(path: Path, entries: list[Row], options: Options) -> None:
         every = load_glove_memmap(options.vectors, path / "words")
         used = {word for words in tokens for word in words}
         kept = [row for row, word in enumerate(every.words) if word in used]
-        vectors = WordVectors(
-            [every.words[row] for row in kept], np.asarray(every.vectors[kept]), every.source
-        )
+        vectors = WordVectors([every.words[row] for row in kept], np.asarray(every.vectors[kept]), every.source)
     table: TextTable = text_table([entry["transcript"] for entry in entries], vectors, options.max_tokens)
-    unknown = np.flatnonzero((table.lengths > 0) & (table.ids < N_SPECIAL).all(axis=1))
+    mute = np.flatnonzero((table.ids < N_SPECIAL).all(axis=1))
+    faults = [["no-known-word", entries[i]["name"], ""] for i in mute if (entries[i]["transcript"] or "").strip()]
     file.unlink(missing_ok=True)
     write_text(file.parent, table, vectors.source)
-    faults = [["no-known-word", entries[i]["name"], ""] for i in unknown]
     sums = [file_digest(file.parent / name) for name in ("ids.npy", "words.txt", "vectors.npy")]
     write_atomic(file, json.dumps(wanted | {"content": digest(sums), "faults": faults}).encode())
 

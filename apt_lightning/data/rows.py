@@ -58,9 +58,7 @@ def read_lines(path: Path) -> Iterator[Row]:
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise StoreError(
-                    f"{path} line {number} is damaged; delete its folder and run `apt prepare` again"
-                )
+                raise StoreError(f"{path} line {number} is damaged; delete its folder and run `apt prepare` again")
             yield row
 
 

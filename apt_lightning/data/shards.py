@@ -90,8 +90,7 @@ class ShardWriter:
             FRAMES: max(map(frames_end, rows), default=0),
         }
         self._files = {
-            name: os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            for name in self._ends
+            name: os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666) for name in self._ends
         }
         self._cut()
 

@@ -153,9 +153,7 @@ class Store:
         rows = newest_rows(self.path, self.manifest["key"])
         todo = sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
         if todo or seal["index"] != file_digest(index):
-            raise StoreError(
-                f"the store {self.path} is unfinished, {todo} of {len(entries)} clips to do; {again}"
-            )
+            raise StoreError(f"the store {self.path} is unfinished, {todo} of {len(entries)} clips to do; {again}")
         self._foreign = {m: meta for m in MODALITIES if (meta := self._read_foreign(m)) is not None}
         self.kinds = {"audio": "functionals", "visual": "frames", "text": "tokens"}
         self.kinds |= dict.fromkeys(self._foreign, "vector")
@@ -179,20 +177,16 @@ class Store:
     def _judge(self, entries: list[Row], rows: list[Row | None], seal: Row) -> None:
         """Fill clips, present and fingerprint."""
         names = [entry["name"] for entry in entries]
-        known = {modality: set(foreign["names"]) for modality, foreign in self._foreign.items()}
-        foreign = np.array([[name in known.get(m, ()) for m in MODALITIES] for name in names], bool).reshape(
-            -1, 3
-        )
+        known = {modality: set(meta["names"]) for modality, meta in self._foreign.items()}
+        foreign = [[name in known.get(modality, ()) for modality in MODALITIES] for name in names]
         later: dict[str, list[Fault]] = {}
         sums = {name: row["sha256"] for name, row in zip(names, rows, strict=True) if row and row["sha256"]}
         for fault in (*duplicates(sums), *(Fault(*fault) for fault in seal["faults"])):
             later.setdefault(fault.clip, []).append(fault)
         self.clips = []
-        for entry, row, elsewhere in zip(entries, rows, foreign.any(axis=1).tolist(), strict=True):
+        for entry, row, elsewhere in zip(entries, rows, map(any, foreign), strict=True):
             name = entry["name"]
-            own = [
-                Fault(code, name, detail) for code, detail in entry["faults"] + (row["faults"] if row else [])
-            ]
+            own = [Fault(code, name, detail) for code, detail in entry["faults"] + (row["faults"] if row else [])]
             faults = (*own, *later.get(name, ()))
             status = status_of(faults)
             if status == "left out" and elsewhere and all(fault.code != "quarantined" for fault in faults):
@@ -206,13 +200,11 @@ class Store:
         )
         in_place = np.array([modality in self._foreign for modality in MODALITIES])
         used = np.array([clip.status != "left out" for clip in self.clips], bool)
-        self.present = np.where(in_place, foreign, ours) & used[:, None]
+        self.present = np.where(in_place, np.array(foreign, bool).reshape(-1, 3), ours) & used[:, None]
         labelled = [{key: value for key, value in entry.items() if key != "path"} for entry in entries]
         self._contents = [row and row["content"] for row in rows]
         elsewhere_sums = {modality: found["sha256"] for modality, found in self._foreign.items()}
-        self.fingerprint = digest(
-            [self.manifest["key"], labelled, self._contents, seal["content"], elsewhere_sums]
-        )
+        self.fingerprint = digest([self.manifest["key"], labelled, self._contents, seal["content"], elsewhere_sums])
 
     def _read_foreign(self, modality: str) -> Row | None:
         file = self.path / "features" / f"{modality}.json"
@@ -299,11 +291,7 @@ class Store:
         found = []
         for i, content in enumerate(self._contents):
             if content is not None:
-                audio = (
-                    b""
-                    if self._audio[i] < 0
-                    else self._functionals(self._shard[i], self._audio[[i]]).tobytes()
-                )
+                audio = b"" if self._audio[i] < 0 else self._functionals(self._shard[i], self._audio[[i]]).tobytes()
                 if hashlib.sha256(b"".join([audio, *self.frames(i)])).hexdigest() != content:
                     found.append(self.clips[i].name)
         return found

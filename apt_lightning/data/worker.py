@@ -1,8 +1,8 @@
 """One decoding process: reads a task a line, extracts the clip, commits it to its own shard, answers a line.
 
 Clips come from strangers and decoders are C code, so each worker runs under a memory limit, never imports
-torch, dies with the process that started it and is expendable: whatever happens to it costs at most the clip in
-its hands.
+torch, dies with the process that started it and is expendable: whatever happens to it costs at most the clip
+in its hands.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def die_with(parent: int) -> None:
 def limit_memory(limit: int) -> None:
     """Let allocations beyond ``limit`` bytes of address space fail instead of starving the machine."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(
-        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
-    )
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def examine(

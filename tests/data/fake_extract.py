@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from apt_lightning.data.extract import Extraction
 
+from apt_lightning.data.extract import Extraction
 from apt_lightning.data.faults import Fault
 from apt_lightning.errors import ClipError
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from apt_lightning.data.extract import ExtractionSettings
 from fake_extract import write_clip
 
+from apt_lightning.data.extract import ExtractionSettings
 from apt_lightning.data.pool import Job, Task, run_pool
 from apt_lightning.errors import StoreError
 
@@ -87,9 +87,7 @@ def test_largest_first(tmp_path):
 
 
 def test_noise_on_standard_output_is_no_answer(tmp_path):
-    assert outcome(run_pool(tasks_for(tmp_path, [{"do": "print"}]), JOB, workers=1, seconds=20)) == {
-        "0.json": []
-    }
+    assert outcome(run_pool(tasks_for(tmp_path, [{"do": "print"}]), JOB, workers=1, seconds=20)) == {"0.json": []}
 
 
 def test_file_that_vanished_is_missing(tmp_path):
@@ -106,9 +104,7 @@ def test_workers_that_cannot_start_end_the_run(tmp_path):
 
 
 def test_leaving_early_leaves_no_process(tmp_path):
-    results = run_pool(
-        tasks_for(tmp_path, [{"pad": 99 * "x"}, *[{"do": "hang"}] * 2]), JOB, workers=2, seconds=60
-    )
+    results = run_pool(tasks_for(tmp_path, [{"pad": 99 * "x"}, *[{"do": "hang"}] * 2]), JOB, workers=2, seconds=60)
     next(results)
     workers = children()
     assert workers
@@ -128,9 +124,7 @@ def test_workers_never_import_torch_and_ignore_the_working_folder(tmp_path, monk
     monkeypatch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{inside}")
     monkeypatch.chdir(tmp_path)
     job = Job(JOB.settings, extract="probe:extract")
-    assert outcome(run_pool(tasks_for(tmp_path / "clips", [{}]), job, workers=1, seconds=20)) == {
-        "0.json": []
-    }
+    assert outcome(run_pool(tasks_for(tmp_path / "clips", [{}]), job, workers=1, seconds=20)) == {"0.json": []}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")

@@ -67,17 +67,9 @@ def done(path):
 def test_second_run_does_only_what_changed(data, tmp_path):
     store = tmp_path / "store"
     assert prepare(data, store, OPTIONS) == 0
-    before = {
-        file: file.stat().st_mtime_ns
-        for file in store.rglob("*")
-        if file.is_file() and file.suffix != ".lock"
-    }
+    before = {file: file.stat().st_mtime_ns for file in store.rglob("*") if file.is_file() and file.suffix != ".lock"}
     assert prepare(data, store, OPTIONS) == 0
-    after = {
-        file: file.stat().st_mtime_ns
-        for file in store.rglob("*")
-        if file.is_file() and file.suffix != ".lock"
-    }
+    after = {file: file.stat().st_mtime_ns for file in store.rglob("*") if file.is_file() and file.suffix != ".lock"}
     assert before == after
     first = content(store)
     write_clip(data.parent / "clip0003.json", seed=1234)
@@ -143,9 +135,7 @@ def test_nan_never_enters(tmp_path):
     data = make_set(tmp_path, [{"do": "nan"}, {}])
     prepare(data, tmp_path / "store", OPTIONS)
     store = Store.open(tmp_path / "store")
-    assert [clip.status for clip in store.clips] == ["left out", "ok"] and np.isfinite(
-        store.vectors("audio")
-    ).all()
+    assert [clip.status for clip in store.clips] == ["left out", "ok"] and np.isfinite(store.vectors("audio")).all()
 
 
 def test_duplicates_and_unknown_words(tmp_path):
@@ -201,9 +191,7 @@ def test_full_disk_is_one_line_and_goes_on(data, tmp_path):
 def test_two_runs_at_once_are_refused(data, tmp_path):
     for clip in data.parent.glob("clip*.json"):
         write_clip(clip, sleep=0.3)
-    first = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, data, tmp_path / "store"], stderr=subprocess.DEVNULL
-    )
+    first = subprocess.Popen([sys.executable, "-c", SCRIPT, data, tmp_path / "store"], stderr=subprocess.DEVNULL)
     while not (tmp_path / "store" / "manifest.json").exists():
         time.sleep(0.02)
     with pytest.raises(StoreError, match="another process is writing"):
@@ -271,9 +259,7 @@ def check_kills(tmp_path, data, kills, seed, seconds):
         assert prepare(data, store, OPTIONS) == 0
         assert content(store) == expected_content
         rows = done(store)
-        assert (
-            len(rows) == 12 and max(rows.values()) <= 2
-        )  # twice only if its worker was killed after the commit
+        assert len(rows) == 12 and max(rows.values()) <= 2  # twice only if its worker was killed after the commit
         assert len(newest_rows(store, Store.open(store).manifest["key"])) == 12
         assert not list(store.rglob("*.part"))
 
@@ -306,9 +292,7 @@ def test_ranks_write_the_same_store(data, tmp_path, world, launcher):
     assert set(done(tmp_path / "store").values()) == {1}
     owners = {
         row["name"]: shard
-        for shard, row in newest_rows(
-            tmp_path / "store", Store.open(tmp_path / "store").manifest["key"]
-        ).values()
+        for shard, row in newest_rows(tmp_path / "store", Store.open(tmp_path / "store").manifest["key"]).values()
     }
     assert all(int(owners[f"clip{i:04d}.json"].split("-")[0]) == i % world for i in range(12))
 

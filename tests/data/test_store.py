@@ -82,9 +82,7 @@ class ShardMachine(RuleBasedStateMachine):
         rng = np.random.default_rng(self.count)
         functionals = rng.normal(size=88).astype(np.float32) if audio else None
         frames = [rng.bytes(size) for size in sizes]
-        self.writer.append(
-            row_of(str(name), self.count), functionals, frames, [float(k) for k in range(len(sizes))]
-        )
+        self.writer.append(row_of(str(name), self.count), functionals, frames, [float(k) for k in range(len(sizes))])
         self.model[str(name)] = (functionals, frames)
 
     @rule(audio=st.binary(max_size=500), frames=st.binary(max_size=50), line=st.binary(max_size=40))
@@ -255,9 +253,7 @@ def test_open_says_what_to_do(data, tmp_path):
     rows = next((tmp_path / "store" / "shards").glob("*/rows.jsonl"))
     lines = rows.read_bytes().splitlines(keepends=True)
     rows.write_bytes(b"".join(lines[:-1]))
-    with pytest.raises(
-        StoreError, match=r"unfinished, 1 of 6 clips to do; `apt prepare .*clips.csv .*store` goes on"
-    ):
+    with pytest.raises(StoreError, match=r"unfinished, 1 of 6 clips to do; `apt prepare .*clips.csv .*store` goes on"):
         Store.open(tmp_path / "store")
     rows.write_bytes(b"".join(lines))
     (tmp_path / "store" / "text" / "meta.json").unlink()
