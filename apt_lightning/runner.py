@@ -36,7 +36,7 @@ class RunSettings:
     stages: str = "configs"
     """Folder of the stage YAMLs."""
     overlay: str | None = None
-    """Folder of YAMLs that hold only what differs: ``all.yaml`` for all stages, or a stage's name."""
+    """Folder of YAMLs of the same names that hold only what differs."""
     seeds: list[int] = field(default_factory=lambda: [42])
     """One run of all stages a seed."""
     folds: int | None = None
@@ -85,10 +85,7 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                 if not files[0].is_file():
                     raise UsageError(f"no {files[0]}; `--stages` is the folder of the six stage YAMLs")
                 if settings.overlay is not None:
-                    names = ("all", unit.config)
-                    files += [
-                        f for f in (Path(settings.overlay, f"{name}.yaml") for name in names) if f.is_file()
-                    ]
+                    files += [f for f in [Path(settings.overlay, f"{unit.config}.yaml")] if f.is_file()]
                 flags = [
                     f"--seed_everything={seed}",
                     f"--data.seed={seed}",

@@ -10,22 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from apt_lightning.checkpoint import StageFile, load_weights, read_stage
-from apt_lightning.data.augment import centre_crop
 from apt_lightning.data.batch import Inputs
+from apt_lightning.data.pictures import decode_pictures
 from apt_lightning.data.extract import Extraction
 from apt_lightning.data.store import MODALITIES
 from apt_lightning.data.text import MAX_TOKENS, encode
 from apt_lightning.data.word_vectors import WordVectors
 from apt_lightning.errors import CheckpointError
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
-from apt_lightning.networks.encoders import TokenEncoder
+from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
 from apt_lightning.traits import TraitStatistics
-
-CROP = 128
-"""Side of the centre crop, pixels (paper section 1)."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -119,11 +115,10 @@ class Scorer:
             return Inputs(values, None), ""
         if not extraction.frames:
             return None, _reason(extraction, "video")
-        if not hasattr(encoder, "backbone"):
+        if not isinstance(encoder, FrameEncoder):
             return None, "the model was trained on visual features made elsewhere"
-        encoded = [torch.frombuffer(bytearray(picture), dtype=torch.uint8) for picture in extraction.frames]
-        frames = torch.stack(decode_jpeg(encoded, mode=ImageReadMode.RGB))[None]
-        return Inputs(centre_crop(frames, CROP), torch.tensor([frames.shape[1]])), ""
+        frames = decode_pictures(extraction.frames)[None]
+        return Inputs(encoder.view(frames), torch.tensor([frames.shape[1]])), ""
 
     @torch.inference_mode()
     def scores(self, clip: ClipFeatures, keep: Sequence[bool] | None = None) -> FloatArray:

@@ -91,11 +91,12 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
     """
     units = trial_units(parameters)
     jobs = [job for job in plan(settings, [*UNITS, *units]) if job.unit in units]
-    figures = [_figures(third, fourth) for third, fourth in zip(jobs[::2], jobs[1::2], strict=True)]
+    pairs = zip(jobs[::2], jobs[1::2], strict=True)
+    figures = [_figures(third, fourth, settings.isolate) for third, fourth in pairs]
     return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
 
 
-def _figures(third: Job, fourth: Job) -> dict[str, float]:
+def _figures(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
     """Figures of one seed, from ``trial.json`` if it is of the same settings, data and earlier stages."""
     record = fourth.folder.parent / "trial.json"
     if record.is_file():
@@ -103,7 +104,7 @@ def _figures(third: Job, fourth: Job) -> dict[str, float]:
         if content["key"] == fourth.key:
             found: dict[str, float] = content["figures"]
             return found
-    complete([third, fourth])
+    complete([third, fourth], isolate)
     best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
     found = {name: value for name, value in best.items() if name.startswith("val/")}
     temporary = record.with_suffix(".tmp")

@@ -22,7 +22,11 @@ def measure(n: int, epochs: int) -> dict[str, float]:
     data = data_module(n, 1000)
     module = STAGES["stage 2"]()
     trainer = Trainer(
-        **TRAINER_DEFAULTS, max_epochs=epochs, accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False
+        **TRAINER_DEFAULTS,
+        max_epochs=epochs,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
     )
     start = time.perf_counter()
     trainer.fit(module, datamodule=data)

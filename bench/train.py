@@ -30,7 +30,14 @@ from apt_lightning.models.siamese import SiameseModule
 ENCODERS: dict[str, dict[str, Any]] = {
     "audio": {"kind": "vector", "dim": 88, "hidden_dims": [1024], "output_dim": 256},
     "visual": {"kind": "frames", "backbone": "resnet50", "dropout": 0.5, "output_dim": 256},
-    "text": {"kind": "tokens", "dim": 300, "n_words": 13_000, "words_size": 10, "hidden_dim": 128, "dropout": 0.5},
+    "text": {
+        "kind": "tokens",
+        "dim": 300,
+        "n_words": 13_000,
+        "words_size": 10,
+        "hidden_dim": 128,
+        "dropout": 0.5,
+    },
 }
 M1 = {"n_modalities": 3, "feature_dim": 256, "hidden_dims": [1024, 512]}
 S = {"feature_dim": 256, "hidden_dims": [200, 200], "embedding_dim": 128, "dropout": 0.5}
@@ -132,9 +139,14 @@ def main() -> None:
             sizes = (args.clips, args.validation, args.epochs)
             seconds[name].append((with_lightning(name, *sizes), bare(name, *sizes)))
     figures = {}
-    print(f"{args.clips} training clips, {args.epochs} epochs, {torch.get_num_threads()} threads, median of {args.rounds}")
+    print(
+        f"{args.clips} training clips, {args.epochs} epochs, {torch.get_num_threads()} threads, median of {args.rounds}"
+    )
     print(f"{'':<10}{'apt, s':>10}{'bare, s':>10}{'ratio':>8}")
-    rows = {**seconds, "together": [tuple(map(sum, zip(*r, strict=True))) for r in zip(*seconds.values(), strict=True)]}
+    rows = {
+        **seconds,
+        "together": [tuple(map(sum, zip(*r, strict=True))) for r in zip(*seconds.values(), strict=True)],
+    }
     for name, pairs in rows.items():
         ours, theirs = np.median(pairs, axis=0)
         ratio = float(np.median([a / b for a, b in pairs]))

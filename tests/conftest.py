@@ -55,3 +55,31 @@ def chain(store_dir, tmp_path_factory):
         )
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def feature_run(tmp_path_factory):
+    """All stages, trained as `chain` on a store of 160 clips of synthetic feature vectors without media."""
+    import numpy as np
+
+    from apt_lightning.data.foreign import put_features
+    from apt_lightning.data.prepare import prepare
+    from apt_lightning.data.store import Store
+    from apt_lightning.runner import RunSettings, run
+    from apt_lightning.synthetic.features import synthetic_features
+    from apt_lightning.traits import TRAITS
+
+    folder = tmp_path_factory.mktemp("features")
+    drawn = synthetic_features(160, seed=1)
+    names = [f"{source:04d}.{i:03d}.mp4" for i, source in enumerate(drawn.source)]
+    rows = zip(names, drawn.split, drawn.labels, strict=True)
+    lines = [",".join(["clip", "split", *TRAITS])]
+    lines += [",".join([name, split, *map(repr, labels.tolist())]) for name, split, labels in rows]
+    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+    prepare(folder / "clips.csv", folder / "store")
+    for modality, values in drawn.features.items():
+        np.savez(folder / f"{modality}.npz", features=values, names=names)
+        put_features(Store.open(folder / "store"), modality, str(folder / f"{modality}.npz"), None)
+    out = folder / "run"
+    run(RunSettings(store=str(folder / "store"), out=str(out), stages=str(CONFIGS), options=QUICK))
+    return out

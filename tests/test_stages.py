@@ -26,7 +26,6 @@ def lone_stage4(chain, tmp_path):
 def arguments(folder, store_dir, stage="stage4"):
     return [
         f"--config={CONFIGS / stage}.yaml",
-        f"--config={OVERLAY / 'all.yaml'}",
         f"--run_dir={folder}",
         f"--data.store={store_dir}",
         *QUICK,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
@@ -14,7 +16,7 @@ PROBABILITY = 0.5
 """Chance of each operation, drawn independently for each clip and shared by its frames."""
 
 
-def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(frames: Tensor, size: Sequence[int]) -> Tensor:
     """Resize (B, F, 3, H, W) uint8 frames to ``size`` (height, width), with antialiasing."""
     if frames.shape[-2:] == torch.Size(size):
         return frames

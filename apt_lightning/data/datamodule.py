@@ -38,8 +38,6 @@ class FirstImpressionsDataModule(LightningDataModule):
         folds: File of source-disjoint folds; the official split is used without it.
         fold: Which fold is the test split, from 1; the next one is the validation split.
         quarantine: Text file with one clip name a line; these clips are left out.
-        frame_size: Height and width to which frames are resized.
-        crop: Side of the square crop of the frames, pixels.
         augment: Change crop and colours of frames in training.
         cache_features: Compute the features of frozen encoders once per clip. Without it they are computed
             at each step from augmented input.
@@ -56,8 +54,6 @@ class FirstImpressionsDataModule(LightningDataModule):
         folds: str | None = None,
         fold: int = 1,
         quarantine: str | None = None,
-        frame_size: tuple[int, int] = (140, 248),
-        crop: int = 128,
         augment: bool = True,
         cache_features: bool = True,
         num_workers: int = 0,
@@ -71,8 +67,6 @@ class FirstImpressionsDataModule(LightningDataModule):
         self.folds = folds
         self.fold = fold
         self.quarantine = quarantine
-        self.frame_size = frame_size
-        self.crop = crop
         self.augment = augment
         self.cache_features = cache_features
         self.num_workers = num_workers
@@ -130,7 +124,9 @@ class FirstImpressionsDataModule(LightningDataModule):
     @property
     def _module(self) -> BaseModule:
         if self.trainer is None:
-            raise UsageError("the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`")
+            raise UsageError(
+                "the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`"
+            )
         return cast("BaseModule", self.trainer.lightning_module)
 
     def features(self) -> Tensor:
@@ -147,8 +143,7 @@ class FirstImpressionsDataModule(LightningDataModule):
                 encoders.eval(),
                 lambda name: ClipDataset(self.store, [name], vocabulary=vocabulary),
                 self.store.path / "frozen",
-                f"{self.store.fingerprint} {self.trainer.precision} {self.frame_size} {self.crop}",
-                lambda frames: centre_crop(resize(frames, self.frame_size), self.crop),
+                f"{self.store.fingerprint} {self.trainer.precision}",
                 strategy.root_device,
                 self.trainer.precision_plugin.forward_context,
                 self.trainer.global_rank,
@@ -218,7 +213,8 @@ class FirstImpressionsDataModule(LightningDataModule):
         if visual is None or visual.values.dtype != torch.uint8:
             return batch
         assert self.trainer is not None
+        encoder = self._module.frame_encoder
         change = augment if self.augment and self.trainer.training else centre_crop
-        frames = change(resize(visual.values, self.frame_size), self.crop)
+        frames = change(resize(visual.values, encoder.frame_size), encoder.crop)
         inputs = {**batch.inputs, "visual": visual._replace(values=frames)}
         return batch._replace(inputs=inputs)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from apt_lightning.data.batch import Batch, Inputs
+from apt_lightning.data.pictures import decode_pictures
 from apt_lightning.data.store import MODALITIES, Store
 
 
@@ -87,6 +87,5 @@ class ClipDataset(Dataset[Batch]):
             pictures = self.store.frames(row)
             length[i] = len(pictures)
             if pictures:
-                encoded = [torch.frombuffer(bytearray(picture), dtype=torch.uint8) for picture in pictures]
-                frames[i, : len(pictures)] = torch.stack(decode_jpeg(encoded, mode=ImageReadMode.RGB))
+                frames[i, : len(pictures)] = decode_pictures(pictures)
         return Inputs(frames, length)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from apt_lightning.data.dataset import ClipDataset
-from apt_lightning.networks.encoders import ModalityEncoders, TokenEncoder
+from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
 
 CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""
@@ -36,7 +36,6 @@ def frozen_features(
     dataset: Callable[[str], ClipDataset],
     folder: Path,
     fingerprint: str,
-    view: Callable[[Tensor], Tensor],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
     rank: int = 0,
@@ -53,8 +52,7 @@ def frozen_features(
         encoders: Frozen encoders, on ``device``, in eval mode.
         dataset: Gives the raw inputs of one modality.
         folder: The store's ``frozen`` folder.
-        fingerprint: Of the store's content, the view of the frames and the precision of the forward pass.
-        view: Turns stored frames into those that the encoder sees.
+        fingerprint: Of the store's content and the precision of the forward pass.
         device: Where the encoders run.
         autocast: Context of the trainer's precision.
         rank: This process.
@@ -66,7 +64,8 @@ def frozen_features(
     """
     columns = []
     for name, encoder in encoders.encoders.items():
-        key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name}".encode()).hexdigest()[:16]
+        view = (encoder.frame_size, encoder.crop) if isinstance(encoder, FrameEncoder) else ""
+        key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name} {view}".encode()).hexdigest()[:16]
         target = folder / f"{name}-{key}"
         target.mkdir(parents=True, exist_ok=True)
         clips = dataset(name)
@@ -76,7 +75,7 @@ def frozen_features(
         to_do = sum(len(chunks[i]) for i in missing)
         with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=not to_do) as bar:
             for i in missing:
-                _write(files[i], _encode(encoder, clips, chunks[i], view, device, autocast, bar))
+                _write(files[i], _encode(encoder, clips, chunks[i], device, autocast, bar))
         barrier()
         columns.append(np.concatenate([np.load(file) for file in files]))
     return torch.from_numpy(np.stack(columns, axis=1))
@@ -86,7 +85,6 @@ def _encode(
     encoder: nn.Module,
     clips: ClipDataset,
     chunk: range,
-    view: Callable[[Tensor], Tensor],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
     bar: tqdm,
@@ -97,8 +95,8 @@ def _encode(
             batch = clips[torch.arange(start, min(start + BATCH, chunk.stop))]
             (inputs,) = batch.inputs.values()
             values = inputs.values.to(device)
-            if values.dtype == torch.uint8:
-                values = view(values)
+            if isinstance(encoder, FrameEncoder):
+                values = encoder.view(values)
             length = None if inputs.length is None else inputs.length.to(device)
             encoded = encoder(values, length).float() * batch.present.to(device)
             parts.append(encoded.cpu().numpy())

@@ -26,7 +26,13 @@ class IndexBatches(Sampler[Tensor]):
     """
 
     def __init__(
-        self, positions: Tensor, batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        positions: Tensor,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.positions = positions
         self.batch_size = batch_size

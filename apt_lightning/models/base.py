@@ -13,7 +13,7 @@ from typing_extensions import override
 from apt_lightning import __version__
 from apt_lightning.checkpoint import FORMAT
 from apt_lightning.data.batch import Batch
-from apt_lightning.networks.encoders import ModalityEncoders, TokenEncoder
+from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
 from apt_lightning.traits import TRAITS, TraitStatistics
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class BaseModule(LightningModule):
             if isinstance(module, TokenEncoder):
                 return module.vocabulary
         return None
+
+    @property
+    def frame_encoder(self) -> FrameEncoder:
+        """The encoder of the frames, which knows their size."""
+        return next(module for module in self.modules() if isinstance(module, FrameEncoder))
 
     @property
     def statistics(self) -> TraitStatistics:

@@ -29,6 +29,8 @@ class ModalityModule(RegressionModule):
         gru_dim: Units of the GRU per direction.
         dropout: Dropout of the frame and word encoders; the paper names none for audio.
         output_dim: Size Q of the feature h of the dense and frame encoders.
+        frame_size: Height and width to which frames are resized.
+        crop: Side of the square crop of the frames, pixels: random in training, else the centre.
         mae_weight: Weight of L_mae.
         mse_weight: Weight of L_mse.
         bell_weight: Weight of L_bell.
@@ -48,6 +50,8 @@ class ModalityModule(RegressionModule):
         gru_dim: int = 128,
         dropout: float = 0.5,
         output_dim: int = 256,
+        frame_size: list[int] = [140, 248],  # noqa: B006
+        crop: int = 128,
         mae_weight: float = 1.0,
         mse_weight: float = 1.0,
         bell_weight: float = 1.0,
@@ -67,6 +71,8 @@ class ModalityModule(RegressionModule):
         self.gru_dim = gru_dim
         self.dropout = dropout
         self.output_dim = output_dim
+        self.frame_size = frame_size
+        self.crop = crop
         if encoder is not None:
             self._configure_networks(encoder)
 
@@ -109,6 +115,8 @@ class ModalityModule(RegressionModule):
                     "backbone": self.backbone,
                     "dropout": self.dropout,
                     "output_dim": self.output_dim,
+                    "frame_size": list(self.frame_size),
+                    "crop": self.crop,
                 }
             case "tokens":
                 n_words, dim = store.text.vectors.shape

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from apt_lightning.data.augment import centre_crop, resize
 from apt_lightning.data.batch import Batch
 from apt_lightning.networks.layers import dense, initialise
 
@@ -52,10 +53,21 @@ class FrameEncoder(nn.Module):
         backbone: Name of a torchvision ResNet; the paper uses ``resnet50``.
         dropout: Dropout on the averaged 2048 (resnet18: 512) values.
         output_dim: Size Q of the feature.
+        frame_size: Height and width to which frames are resized before the crop.
+        crop: Side of the square crop, pixels.
     """
 
-    def __init__(self, backbone: str = "resnet50", dropout: float = 0.5, output_dim: int = 256) -> None:
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        dropout: float = 0.5,
+        output_dim: int = 256,
+        frame_size: Sequence[int] = (140, 248),
+        crop: int = 128,
+    ) -> None:
         super().__init__()
+        self.frame_size = tuple(frame_size)
+        self.crop = crop
         self.backbone = torchvision.models.get_model(backbone, weights=None)
         width = self.backbone.fc.in_features
         self.backbone.fc = nn.Identity()
@@ -63,6 +75,10 @@ class FrameEncoder(nn.Module):
         self.layers = dense([width, output_dim])
         initialise(self)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def view(self, frames: Tensor) -> Tensor:
+        """Turn (B, F, 3, H, W) uint8 frames of any size into what :meth:`forward` takes, with a centre crop."""
+        return centre_crop(resize(frames, self.frame_size), self.crop)
 
     def forward(self, values: Tensor, length: Tensor) -> Tensor:
         """Map (B, F, 3, H, W) frames in [-1, 1], of which the first ``length`` (B,) count, to (B, output_dim)."""
