@@ -32,7 +32,7 @@ def make_clip(path, pictures=MOVING, sound=VOICE, times=None, streams=1, audio_c
         for _ in range(streams if pictures is not None else 0):
             video = container.add_stream("libx264", rate=25, pix_fmt="yuv420p")
             video.height, video.width = pictures[0].shape[:2]
-            video.options = {"preset": "ultrafast", "g": "5"}
+            video.options = {"preset": "ultrafast", "crf": "10", "g": "5"}
             video.time_base = Fraction(1, 25)
             videos.append(video)
         audio = None
