@@ -98,10 +98,10 @@ class SoundTrack:
         self._form: tuple[str, str, int] | None = None
         self._resampler: av.AudioResampler | None = None
 
-    def add(self, packet: av.Packet[Any]) -> None:
+    def add(self, packet: av.Packet[av.AudioStream]) -> None:
         """Decode one packet of the stream; the empty last one brings what the decoder still holds."""
         try:
-            frames: list[av.AudioFrame] = packet.decode()
+            frames = packet.decode()
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise

@@ -7,7 +7,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -185,7 +185,7 @@ def _demux(container: InputContainer, rate: int) -> tuple[PictureTrack | None, S
     best, heard = container.streams.best("video"), container.streams.best("audio")
     video = PictureTrack(next((stream for stream in film if stream is best), film[0])) if film else None
     sound = SoundTrack(heard, rate) if isinstance(heard, av.AudioStream) and heard.codec_context else None
-    tracks = {track.stream.index: track for track in (video, sound) if track is not None}
+    tracks: dict[int, Any] = {track.stream.index: track for track in (video, sound) if track is not None}
     try:
         for packet in container.demux([track.stream for track in tracks.values()]) if tracks else ():
             tracks[packet.stream.index].add(packet)

@@ -69,7 +69,7 @@ class PictureTrack:
     """Whether their width is the height as shown."""
     _bytes: int = 0
 
-    def add(self, packet: av.Packet[Any]) -> None:
+    def add(self, packet: av.Packet[av.VideoStream]) -> None:
         """Take note of one packet of the stream."""
         time = packet_time(packet)
         if time is None:
