@@ -29,6 +29,7 @@ def run(args: jsonargparse.Namespace) -> int:
     """Prepare; 0 if every clip is in the store, 1 if some are left out."""
     from apt_lightning.data.doctor import diagnosis_of
     from apt_lightning.data.prepare import prepare
+    from apt_lightning.data.shards import locked
     from apt_lightning.data.store import Store
 
     others = {name: args[name] for name in ("vectors", "max_tokens", "retry", "quarantine")}
@@ -38,10 +39,13 @@ def run(args: jsonargparse.Namespace) -> int:
         return 0
     store = Store.open(args.store)
     diagnosis = diagnosis_of(store)
-    diagnosis.write(store.path / "faults.csv")
+    with locked(store.path / "store.lock", blocking=True):
+        diagnosis.write(store.path / "faults.csv")
     print(diagnosis.summary())
-    if args.vectors is None:
+    if args.vectors is None and store.text.words:
         print("words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`")
+    elif args.vectors is None:
+        print("words: none, since no training transcript is there to train vectors on; give `--vectors FILE`")
     print(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
     bad = {"left out", "degraded"} if args.strict else {"left out"}
     return int(bool(bad & set(diagnosis.statuses.values())))

@@ -47,7 +47,7 @@ def read_lines(path: Path) -> Iterator[Row]:
     """Yield the JSON objects of a file of lines; a last line without its end was not committed.
 
     Raises:
-        StoreError: If any other line is not a JSON object.
+        StoreError: If another line is not a JSON object.
     """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
@@ -58,7 +58,7 @@ def read_lines(path: Path) -> Iterator[Row]:
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise StoreError(f"{path} line {number} is damaged; delete its folder and run `apt prepare` again")
+                raise StoreError(f"{path} line {number} is damaged; delete {path.parent} and run `apt prepare`")
             yield row
 
 
@@ -76,7 +76,12 @@ def shard_rows(shard: Path) -> Iterator[Row]:
     """Yield the committed rows of one shard; a row whose data were lost, by a power cut say, is left away."""
     audio, frames = (path.stat().st_size if path.exists() else 0 for path in (shard / AUDIO, shard / FRAMES))
     for row in read_lines(shard / ROWS):
-        if audio_end(row) <= audio and frames_end(row) <= frames:
+        try:
+            whole = audio_end(row) <= audio and frames_end(row) <= frames
+            _ = row["name"] + row["key"], row["revision"] + 1
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{shard / ROWS} is damaged ({error!r}); delete {shard} and run `apt prepare`") from None
+        if whole:
             yield row
 
 

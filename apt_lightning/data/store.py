@@ -140,7 +140,13 @@ class Store:
         store = cls()
         store.path = Path(path)
         store.manifest = read_manifest(store.path)
-        store._load()
+        try:
+            store._load()
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"the store {store.path} is damaged ({type(error).__name__}: {error}); delete it and run "
+                "`apt prepare DATA STORE`"
+            ) from error
         return store
 
     def _load(self) -> None:

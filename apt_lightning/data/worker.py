@@ -70,7 +70,7 @@ def examine(
     except FileNotFoundError:
         faults = [Fault("missing-file", name, f"{path} is gone")]
     except ClipError as error:
-        faults = [Fault(error.code, name, str(error))]
+        faults = [Fault(error.code, name, str(error).removeprefix(f"{name}: "))]
     except MemoryError:
         faults = [Fault("out-of-memory", name, "")]
     except Exception as error:

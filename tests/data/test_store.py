@@ -287,6 +287,54 @@ def test_fingerprint_follows_content_only(data, tmp_path):
     assert len({first, labels, Store.open(tmp_path / "b").fingerprint}) == 3
 
 
+def mutate(data, rng):
+    data = bytearray(data)
+    match rng.integers(4):
+        case 0:
+            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        case 1:
+            del data[rng.integers(len(data)) :]
+        case 2:
+            start = rng.integers(len(data))
+            del data[start : start + rng.integers(1, 40)]
+        case 3:
+            digits = [i for i, byte in enumerate(data) if chr(byte).isdigit()]
+            data[rng.choice(digits)] = rng.integers(256) if rng.random() < 0.3 else ord("9")
+    return bytes(data)
+
+
+def check_mutants(store, n, seed):
+    """Whatever happens to its text files, a store opens or says why not; never another error, never NaN."""
+    rng = np.random.default_rng(seed)
+    files = [store.path / "manifest.json", store.path / "index.jsonl", store.path / "text" / "meta.json"]
+    files += [file for file in store.path.glob("shards/*/rows.jsonl") if file.stat().st_size]
+    opened = refused = 0
+    for _ in range(n):
+        file = files[rng.integers(len(files))]
+        before = file.read_bytes()
+        file.write_bytes(mutate(before, rng))
+        try:
+            mutant = Store.open(store.path)
+            assert np.isfinite(mutant.vectors("audio")).all()
+            assert mutant.present.shape == (len(mutant), 3)
+            [mutant.frames(i) for i in range(len(mutant))]
+            opened += 1
+        except StoreError:
+            refused += 1
+        file.write_bytes(before)
+    assert opened and refused
+    assert Store.open(store.path).fingerprint == store.fingerprint
+
+
+def test_some_mutants(store):
+    check_mutants(store, 200, seed=1)
+
+
+@pytest.mark.slow
+def test_many_mutants(store):
+    check_mutants(store, 2000, seed=2)
+
+
 # Features made elsewhere
 
 
