@@ -59,6 +59,7 @@ def write_clip(
     size=SIZE,
     extra_video=False,
     codec_options=None,
+    container_options=None,
 ):
     """Write a clip.
 
@@ -78,10 +79,11 @@ def write_clip(
         size: Width and height.
         extra_video: Whether to add a second video stream, black.
         codec_options: Further options of the video encoder.
+        container_options: Options of the container.
     """
     step = Fraction(1, 1000) if times is not None else Fraction(1, 1) / rate
     times = range(count) if times is None else times
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", options=container_options or {}) as out:
         streams = []
         if len(times):
             for _ in range(1 + extra_video):

@@ -135,7 +135,7 @@ def _extract(path: str, name: str, settings: ExtractionSettings, functionals: bo
             raise ClipError("nothing-usable", f"{name}: {reasons}")
         durations = (0.0 if video is None else video.duration, len(samples) / settings.sample_rate)
         tracks = [track for track in (video, sound) if track is not None]
-        faults = _file_faults(tracks, max(durations)) + seen + heard
+        faults = _file_faults(container, tracks, max(durations)) + seen + heard
     return Extraction(
         functionals=values,
         frames=frames,
@@ -236,11 +236,13 @@ def _jpeg(picture: Picture, quality: int) -> bytes:
     return data.getvalue()
 
 
-def _file_faults(tracks: list[PictureTrack | SoundTrack], found: float) -> Found:
+def _file_faults(container: InputContainer, tracks: list[PictureTrack | SoundTrack], found: float) -> Found:
     """What is wrong with the file as a whole, given how many seconds were found in it."""
     faults = []
     streams = [track.stream for track in tracks]
-    announced = max((float(s.duration * s.time_base) for s in streams if s.duration and s.time_base), default=0.0)
+    # Matroska tells the length of the file only, which may hold longer streams of no interest.
+    whole = (container.duration or 0) / av.time_base
+    announced = max((float(s.duration * s.time_base) for s in streams if s.duration and s.time_base), default=whole)
     if found < announced - SHORT_OF_END:
         faults.append(("cut-short", f"{found:.1f} of {announced:.1f} s"))
     if any(track.damaged for track in tracks):

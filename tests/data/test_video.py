@@ -208,9 +208,13 @@ def test_decord_only_where_exact(tmp_path, long_clip, kind, monkeypatch):
 
 def test_still_and_black_pictures():
     still = [numbered(3)] * 6
-    noisy = [np.clip(numbered(3) + np.random.default_rng(i).integers(0, 3, (180, 320, 3)), 0, 255) for i in range(6)]
+    noise = [np.random.default_rng(i).integers(0, 5, (180, 320, 3)) for i in range(6)]
+    noisy = [np.clip(numbered(3) + grain, 0, 255).astype(np.uint8) for grain in noise]
+    mouth = [numbered(3) for _ in range(6)]
+    mouth[4][100:112, 150:170] = 120  # 0.4 % of the picture
     assert [code for code, _ in video.picture_faults(still)] == ["frozen-picture"]
-    assert video.picture_faults([picture.astype(np.uint8) for picture in noisy]) == []
+    assert [code for code, _ in video.picture_faults(noisy)] == ["frozen-picture"]
+    assert video.picture_faults(mouth) == []
     assert video.picture_faults(still[:1]) == []
     assert [code for code, _ in video.picture_faults([np.full((9, 9, 3), 16, np.uint8)] * 2)] == ["black-picture"]
 
