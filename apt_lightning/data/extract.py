@@ -18,14 +18,11 @@ from PIL import Image
 
 from apt_lightning.data.audio import SoundTrack, audio_faults, compute_functionals
 from apt_lightning.data.faults import Fault
-from apt_lightning.data.video import Picture, PictureTrack, picture_faults, read_pictures
+from apt_lightning.data.video import Picture, PictureTrack, open_media, picture_faults, read_pictures
 from apt_lightning.errors import ClipError
 
 Found = list[tuple[str, str]]
 """Codes of faults with what was measured."""
-
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,mp3,aac,flac,h264,hevc"
-"""FFmpeg's names of the containers opened; not among them: playlists and lists, which could name other files."""
 
 ASPECT = 16 / 9
 """Ratio of width to height of the data set's clips, which the paper's 248 x 140 keeps."""
@@ -162,10 +159,8 @@ def _digest(path: str, name: str) -> str:
 
 
 def _open(path: str, name: str) -> InputContainer:
-    # Nothing but the file itself, whatever it names: no other file and no network.
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
-        return av.open(path, options=options, metadata_errors="ignore")
+        return open_media(path)
     except MemoryError:
         raise
     except (OSError, ValueError) as error:

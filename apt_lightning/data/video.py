@@ -20,10 +20,14 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 Picture = npt.NDArray[np.uint8]
 Packets = Mapping[int, "av.Packet[av.VideoStream]"]
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,wav,mp3,flac"
+"""FFmpeg's names of the containers opened; not among them: playlists and lists, which could name other files."""
 
 KEPT_BYTES = 64 << 20
 """Packets of streams up to this size stay in memory between reading and decoding; larger files are read twice."""
@@ -146,6 +150,12 @@ class PictureTrack:
         return self.keys[i] if i >= 0 else 0
 
 
+def open_media(path: str | os.PathLike[str]) -> InputContainer:
+    """Open a file from a stranger: nothing but the file itself is read, whatever it names, and no network used."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(os.fspath(path), options=options, metadata_errors="ignore")
+
+
 def packet_time(packet: av.Packet[Any]) -> int | None:
     """Time of a packet's picture in the stream's time base; ``None`` for packets without picture."""
     return None if packet.size == 0 else packet.dts if packet.pts is None else packet.pts
@@ -168,10 +178,12 @@ def read_pictures(
         none; ``track.damaged`` then tells.
     """
     if decoder == "decord" and decord_is_exact(track):
-        return _read_decord(path, track, moments, size)
+        pictures = _read_decord(path, track, moments, size)
+        if pictures is not None:
+            return pictures
     if track.packets:
         return _decode(track, track.packets, moments, size)
-    with av.open(os.fspath(path)) as container:
+    with open_media(path) as container:
         stream = next(stream for stream in container.streams.video if stream.index == track.stream.index)
         wanted = [range(track.key_before(m.time, m.position), m.position + 1) for m in moments]
         timed = (packet for packet in container.demux(stream) if packet_time(packet) is not None)
@@ -267,12 +279,18 @@ def decord_is_exact(track: PictureTrack) -> bool:
 
 def _read_decord(
     path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: tuple[int, int]
-) -> dict[int, Picture]:
+) -> dict[int, Picture] | None:
+    """Decode with decord; ``None`` if it fails."""
     import decord
 
-    reader = decord.VideoReader(os.fspath(path), width=size[1], height=size[0], num_threads=1)
     rank = {time: i for i, (time, _) in enumerate(track.shown)}
-    pictures = reader.get_batch([rank[moment.time] for moment in moments]).asnumpy()
+    try:
+        reader = decord.VideoReader(os.fspath(path), width=size[1], height=size[0], num_threads=1)
+        if len(reader) != len(rank):
+            return None
+        pictures = reader.get_batch([rank[moment.time] for moment in moments]).asnumpy()
+    except decord.DECORDError:
+        return None
     return {moment.time: picture for moment, picture in zip(moments, pictures, strict=True)}
 
 
