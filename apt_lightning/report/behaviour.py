@@ -92,15 +92,13 @@ def calibration(runs: Sequence[Run]) -> Section:
         bounds = _bounds([d.true for d in found.values()] + [d.predicted for d in found.values()])
         charts = [_means(run, found, i, bounds) for i in range(len(SHORT))]
         caption = f"Mean prediction by mean label, in deciles of the label: {run.clips}.{run.seed_note}"
-        table = Table(
+        sloped = Table(
             f"Slopes with 95 % intervals over sources: {run.clips}",
             ["slope", *SHORT],
             rows,
-            [
-                "Predicted on true: 1 = no regression to the mean. True on predicted: 1 = calibrated.",
-            ],
+            ["Predicted on true: 1 = no regression to the mean. True on predicted: 1 = calibrated."],
         )
-        blocks[run.name] = [Panels(caption, charts, _keys(run, Key("┄", TRUE, "perfect"))), table]
+        blocks[run.name] = [Panels(caption, charts, _keys(run, Key("┄", TRUE, "perfect"))), sloped]
     intro = "Predictions of extreme clips are pulled to the middle. A flat line would be a constant."
     return Section("calibration", "Calibration and regression to the mean", intro, runs=blocks)
 
@@ -145,7 +143,7 @@ def errors(runs: Sequence[Run]) -> Section:
         head = ["label decile", *(str(i) for i in range(1, 11))]
         table = Table(f"Mean absolute error: {run.clips}", head, rows, folded="The figures as a table")
         blocks[run.name] = [Panels(caption, charts, _keys(run)), table]
-    intro = "Errors are least where most labels are, and largest at both ends."
+    intro = "Models trained on few extreme clips tend to err most at both ends."
     return Section("errors", "Errors along the label", intro, runs=blocks)
 
 
@@ -180,8 +178,8 @@ def groups(runs: Sequence[Run]) -> Section:
             Panels(f"Mean over traits, {run.final}: {run.clips}, 95 % intervals over sources.{run.seed_note}", charts)
         ]
         if small:
-            text = f"{small} of {len(found)} groups are of fewer than {MIN_SOURCES} sources, or their rest is: no verdict on them."
-            parts.append(Note(text, warning=True))
+            few = f"they or their rest have fewer than {MIN_SOURCES} sources"
+            parts.append(Note(f"no verdict on {small} of {len(found)} groups: {few}.", warning=True))
         for attribute in dict.fromkeys(group.attribute for group in found):
             chosen = [group for group in found if group.attribute == attribute]
             folded = f"Intersection: {attribute}" if " x " in attribute else ""
@@ -204,7 +202,7 @@ def _group_chart(run: Run, found: Sequence[Group], figure: str) -> Picture:
         rows.append(Dot(label, *ends, PLAIN if group.small else FINAL))
     alt = f"{run.name}: {figure} of {len(found)} groups of people with intervals; the table below has the figures"
     title = "Signed error" if figure == "signed error" else "Mean absolute error"
-    axis = "prediction − label" if figure == "signed error" else "mean absolute error"
+    axis = "prediction - label" if figure == "signed error" else "mean absolute error"
     return dots(title, alt, rows, axis, 0.0 if figure == "signed error" else None)
 
 
@@ -272,13 +270,25 @@ def intervals(runs: Sequence[Run]) -> Section:
             f"from {fitted.clips} clips of {fitted.sources} sources. Promised overall, not for each row."
         )
         head = ["", "inside", "mean width", "labels", "sources"]
-        chart = _coverage_chart(run, found, fitted.level, f"{len(table)} test clips")
-        blocks[run.name] = [Panels(caption, [chart]), Table(caption, head, rows, [note], "All figures as a table")]
+        charts = _coverage_charts(run, found, fitted.level)
+        blocks[run.name] = [
+            Panels(f"{caption} Dashed: promised overall.", charts),
+            Table(caption, head, rows, [note], "All figures as a table"),
+        ]
     intro = "Split-conformal intervals around each score, wider for clips that look hard."
     return Section("intervals", "Prediction intervals", intro, runs=blocks)
 
 
-def _coverage_chart(run: Run, found: Sequence[Coverage], level: float, clips: str) -> Picture:
-    rows = [Dot(f"{c.name} ({c.labels} labels)", c.value, c.lower, c.upper, FINAL) for c in found if c.labels]
-    alt = f"{run.name}: share of labels inside their {level * 100:.0f} % interval, overall {found[0].value:.3f}, and by group"
-    return dots(f"Coverage, {clips}", alt, rows, "share of labels inside; dashed: promised overall", level)
+def _coverage_charts(run: Run, found: Sequence[Coverage], level: float) -> list[Picture]:
+    """One chart for traits, one for deciles, one for sources and groups."""
+    titles: dict[str, list[Dot]] = {"Overall and by trait": [], "By decile of the label": [], "By group": []}
+    for c in found:
+        if c.labels:
+            kind = 0 if c.name in ("overall", *SHORT) else 1 if c.name.startswith("decile") else 2
+            mark = Dot(f"{c.name} ({c.labels} labels)", c.value, c.lower, c.upper, FINAL)
+            list(titles.values())[kind].append(mark)
+    about = f"{run.name}: share of labels inside their {level * 100:.0f} % interval, overall {found[0].value:.3f}"
+    return [
+        dots(title, f"{about}; {title.lower()}", marks, "share of labels inside", level)
+        for title, marks in titles.items()
+    ]

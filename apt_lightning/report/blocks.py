@@ -38,6 +38,8 @@ class Table:
     notes: Sequence[str] = ()
     folded: str = ""
     """Line under which the table is folded away; shown if empty."""
+    prose: bool = False
+    """Cells hold words, set from the left."""
     kind: str = "table"
 
 

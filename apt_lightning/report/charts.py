@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from apt_lightning.evaluation.tables import number
 from apt_lightning.report.blocks import Picture
@@ -22,7 +23,7 @@ MODALITY_COLOURS = ("#d55e00", "#0072b2", "#009e73")
 
 _INK, _GRID = "#010203", "#040506"
 """Stand for the page's text and line colours, which CSS puts in."""
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "axes.unicode_minus": False,
     "svg.fonttype": "none",
     "font.size": 8,
@@ -54,7 +55,7 @@ def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2
         height: Inches.
         stacked: Number of axes, one below the other.
     """
-    with rc_context(_STYLE | {"svg.hashsalt": alt}):
+    with rc_context({**_STYLE, "svg.hashsalt": alt}):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure.subplots(stacked, sharex=True))
         stream = io.StringIO()
@@ -113,6 +114,7 @@ def dots(
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.04)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(axis)
 
     return picture(title, alt, draw, height=0.55 + 0.33 * len(rows))

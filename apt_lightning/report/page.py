@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -117,7 +118,11 @@ def overview(run: Run) -> list[Fact]:
     final, look_up = run.scores(run.final), run.scores(BASELINES[2])
     values = [float(s.values["1-MAE"][-1]) for s in final]
     mean = sum(values) / len(values)
-    spread = f"mean of {len(values)} seeds" if len(values) > 1 else _ends(final[0].lower, final[0].upper, "1-MAE")
+    spread = (
+        f"± {number(float(np.std(values, ddof=1)))} over {len(values)} seeds"
+        if len(values) > 1
+        else _ends(final[0].lower, final[0].upper, "1-MAE")
+    )
     floor = max(float(run.scores(name)[0].values["1-MAE"][-1]) for name in BASELINES[:2])
     facts = [
         Fact(f"1-MAE, {run.final}", number(mean), spread),

@@ -80,6 +80,10 @@ class Run:
         names = [name for name in (self.baseline, self.final) if name is not None]
         return {name: self.results.systems[name][0] for name in names}
 
+    def short(self, system: str) -> str:
+        """Name of a system for narrow columns."""
+        return {TITLES["stage2"]: "stage 2", TITLES["stage4"]: "stage 4"}.get(system, system)
+
     @property
     def final_unit(self) -> Unit:
         """The unit that trained the final system."""

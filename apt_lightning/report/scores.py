@@ -27,7 +27,7 @@ def headline(runs: Sequence[Run]) -> Section:
     for run in runs:
         rows = [Row([name, *score_cells(run.scores(name), "1-MAE")], style_of(run, name)) for name in run.parts]
         table = Table(
-            f"1-MAE (1 − mean absolute error; higher is better): {run.clips}",
+            f"1-MAE (1 - mean absolute error; higher is better): {run.clips}",
             ["system", *COLUMNS],
             rows,
             [_spread(run), f"{NEU} Grey rows are floors: no network was trained for them."],
@@ -45,16 +45,16 @@ def headline(runs: Sequence[Run]) -> Section:
             marks.append(Dot(name, float(np.mean(values)), low, high, colour))
         best = max(marks, key=lambda mark: mark.value)
         alt = f"{run.name}: mean 1-MAE of {len(marks)} systems; the highest is {best.label} with {best.value:.4f}"
-        lines = "lines: least and greatest of the seeds" if run.seeds > 1 else "lines: 95 % intervals over sources"
+        lines = "least and greatest of the seeds" if run.seeds > 1 else "95 % intervals over sources"
         chart = dots(
             f"Mean 1-MAE over traits: {run.clips}",
             alt,
             marks,
-            f"1-MAE; dashed: constant mean; {lines}",
+            "1-MAE",
             marks[0].value,
             4,
         )
-        blocks[run.name] = [table, Panels(chart.title, [chart])]
+        blocks[run.name] = [table, Panels(f"{chart.title}. Lines: {lines}; dashed: constant mean.", [chart])]
     intro = (
         "Each system on the same test clips. A network is worth its name only above all grey rows: the look-up "
         "knows nothing but which training clips come from the same source video."
@@ -108,7 +108,7 @@ def quality(runs: Sequence[Run]) -> Section:
         )
         names = {"CCC": "CCC", "R2": "R²", "PCC": "PCC", "sd ratio": "sd ratio"}
         own = [
-            Row([f"{name}, {label}", *score_cells(run.scores(name), metric, 3)], style_of(run, name))
+            Row([f"{label}, {run.short(name)}", *score_cells(run.scores(name), metric, 3)], style_of(run, name))
             for metric, label in names.items()
             for name in run.shown
         ]
@@ -135,7 +135,7 @@ def extremes(runs: Sequence[Run]) -> Section:
         low, high = ("/".join(str(n) for n in counts[m][:-1]) for m in ("low", "high"))
         table = Table(
             f"1-MAE: {run.clips}; low (C1) {low} and high (C4) {high} clips in {'/'.join(SHORT)}",
-            ["", *(f"{name}: {part}" for name in names for part in ("all", "low", "high"))],
+            ["", *(f"{run.short(name)}: {part}" for name in names for part in ("all", "low", "high"))],
             rows,
             [_spread(run), NEU],
         )
@@ -214,9 +214,10 @@ def _difference_table(found: Comparison, a: str, b: str) -> Table:
         d = found.metrics[metric]
         for i, column in enumerate(COLUMNS):
             ends = float(d.difference[i]), float(d.lower[i]), float(d.upper[i])
-            figures = [number(float(d.a[i])), number(float(d.b[i])), value_cell(*ends)]
-            p = [p_value(float(d.p[i])), p_value(float(d.p_holm[i])), str(d.clips[i])]
-            rows.append(Row([f"{metric}, {column}", *figures, *p], "final" if column == "mean" else ""))
+            sides = [number(float(side[i])) for side in (d.a, d.b)]
+            p = [p_value(float(values[i])) for values in (d.p, d.p_holm)]
+            cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p, str(d.clips[i])]
+            rows.append(Row(cells, "final" if column == "mean" else ""))
     seeds = (
         "One seed a side: the intervals say nothing about training anew."
         if found.seeds_a == found.seeds_b == 1
@@ -227,7 +228,7 @@ def _difference_table(found: Comparison, a: str, b: str) -> Table:
     )
     return Table(
         caption,
-        ["", "A", "B", "B − A", "p", "p (Holm)", "clips"],
+        ["", "A", "B", "B - A", "p", "p (Holm)", "clips"],
         rows,
         [seeds, "Above 0: B is higher. Clips of a mean: the least over the traits."],
     )
@@ -248,11 +249,14 @@ def ablations(runs: Sequence[Run]) -> Section:
             cells: list[Cell | str] = [f"{line['group']}: {line['title']}", f"{int(line['parameters']):,}"]
             cells += [number(float(line["validation"])), number(float(line["test"]))]
             for unit in ("stage4", "stage2"):
-                ends = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper")]
-                p = line[f"1-MAE p from {unit}"]
-                cells += [value_cell(*(float(x) for x in ends)), p_value(float(p))] if all(ends) else ["", ""]
+                figures = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper", "p")]
+                if all(figures):
+                    value, lower, upper, p = (float(figure) for figure in figures)
+                    cells += [value_cell(value, lower, upper), p_value(p)]
+                else:
+                    cells += ["", ""]
             rows.append(Row(cells, "final" if line["unit"] == "stage4" else ""))
-        head = ["variant", "trained parameters", "validation", "test", "− stage 4", "p", "− stage 2", "p"]
+        head = ["variant", "trained parameters", "validation", "test", "against stage 4", "p", "against stage 2", "p"]
         notes = ["p-values of this table are not corrected for the number of variants. Choose by validation only."]
         blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}, {lines[0]['seeds']} seed(s)", head, rows, notes)]
     intro = "Does the gain come from the embeddings, from the mining, or from more parameters?"

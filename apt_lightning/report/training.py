@@ -47,7 +47,7 @@ def embeddings(runs: Sequence[Run]) -> Section:
         points, shares = _project(values.astype(np.float64), present)
         charts = [_scatter(run, points, classes, trait) for trait in range(len(SHORT))]
         named = ("C1 (low)", "C2", "C3", "C4 (high)")
-        keys = [Key("■", colour, name) for colour, name in zip(CLASS_COLOURS, named, strict=True)]
+        keys = [Key("▬", colour, name) for colour, name in zip(CLASS_COLOURS, named, strict=True)]
         keys += [Key(glyph, "currentColor", name) for glyph, name in zip(glyphs, modalities, strict=False)]
         caption = (
             f"First two principal components ({shares[0]:.0%} and {shares[1]:.0%} of the variance) of the test "
@@ -109,7 +109,7 @@ def _retrieval(run: Run) -> list[Block]:
         return []
     head = ["query → answer", "queries", "P@10", "by chance", "MAP@R", "by chance"]
     notes = ["A clip's own source video is no answer. Above chance: the space finds clips of the same class."]
-    caption = "Retrieval of test clips of the query's class, mean over traits; queries: clips in C1 or C4, counted once a trait"
+    caption = "Retrieval of test clips of the query's class, mean over traits; queries: clips in C1 or C4 of each trait"
     return [Table(caption, head, rows, notes)]
 
 
@@ -188,7 +188,7 @@ def data(runs: Sequence[Run]) -> Section:
                 shared = "" if split == "train" else str(len(found & training))
                 rows.append(Row([split, *(str(n) for n in counts), shared]))
         head = ["split", "given", "ok", "degraded", "left out", "labelled", "sources", "sources also in train"]
-        notes = ["Given = ok + degraded + left out. Degraded: used without a part, a modality say."]
+        notes = ["Given = ok + degraded + left out. Degraded: used without a modality, or by features made elsewhere."]
         if run.results.settings["folds"]:
             notes.append(f"Trained on {run.results.settings['folds']} source-disjoint folds, not on these splits.")
         parts: list[Block] = [Table(f"{len(clips)} clips given", head, rows, notes), _faults(run)]
@@ -205,7 +205,13 @@ def _faults(run: Run) -> Block:
     rows = [Row([code, str(n), FAULTS[code].outcome.value, FAULTS[code].sentence]) for code, n in counts.most_common()]
     affected = sum(bool(clip.faults) for clip in clips)
     caption = f"Reasons: {affected} of {len(clips)} clips have a fault; a clip can have several"
-    return Table(caption, ["fault", "clips", "outcome", "meaning"], rows, ["STORE/faults.csv names each clip."])
+    return Table(
+        caption,
+        ["fault", "clips", "outcome", "meaning"],
+        rows,
+        ["`faults.csv` in the store names each clip."],
+        prose=True,
+    )
 
 
 def settings(runs: Sequence[Run]) -> Section:
@@ -229,9 +235,9 @@ def settings(runs: Sequence[Run]) -> Section:
             "packages at extraction": _listed(made),
             "packages at this report": _listed(here),
         }
-        rows = [Row([name, value], "prose") for name, value in facts.items()]
+        rows = [Row([name, value]) for name, value in facts.items()]
         caption = f"What was run: {len(run.store.clips)} clips given"
-        parts: list[Block] = [Table(caption, ["setting", "value"], rows)]
+        parts: list[Block] = [Table(caption, ["setting", "value"], rows, prose=True)]
         for unit in UNITS:
             config = run.file(unit.name, "config.yaml")
             if config is not None:
