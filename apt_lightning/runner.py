@@ -90,8 +90,8 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                     f"--seed_everything={seed}",
                     f"--data.seed={seed}",
                     *split,
-                    *unit.options,
                     *settings.options,
+                    *unit.options,  # last, so that no general flag undoes what makes the unit
                 ]
                 content = [file.read_text(encoding="utf-8") for file in files]
                 known = [
