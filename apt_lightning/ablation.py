@@ -72,13 +72,9 @@ def stage4(name: str, *options: str, fusion: str = "stage2", siamese: str = "sta
 def _plan() -> tuple[list[Unit], list[Variant]]:
     units, variants = list(UNITS), []
     subsets = {"audio": "A", "visual": "V", "text": "T"}
+    variants += [Variant("modalities", f"{short} (stage 1)", f"stage1_{name}") for name, short in subsets.items()]
     variants += [
-        Variant("modalities", f"{short} (stage 1)", f"stage1_{name}") for name, short in subsets.items()
-    ]
-    variants += [
-        Variant("modalities", f"{unit.title} (stage 2)", unit.name)
-        for unit in UNITS
-        if unit.name.startswith("stage2_")
+        Variant("modalities", f"{unit.title} (stage 2)", unit.name) for unit in UNITS if unit.name.startswith("stage2_")
     ]
     variants.append(Variant("modalities", "A+V+T (stage 2)", "stage2"))
     variants.append(Variant("embeddings", "trained: the method (stage 4)", "stage4"))
@@ -89,10 +85,7 @@ def _plan() -> tuple[list[Unit], list[Variant]]:
         "all": ("anchors", "all", "--model.anchors=all"),
         "soft": ("anchors", f"extreme, label noise {LABEL_NOISE}", f"--model.label_noise={LABEL_NOISE}"),
     }
-    sizes = {
-        f"dim{size}": ("embedding size", str(size), f"--model.embedding_dim={size}")
-        for size in EMBEDDING_DIMS
-    }
+    sizes = {f"dim{size}": ("embedding size", str(size), f"--model.embedding_dim={size}") for size in EMBEDDING_DIMS}
     for name, (group, title, option) in {**mining, **sizes}.items():
         units += [stage3(name, option), stage4(name, siamese=f"stage3_{name}")]
         variants.append(Variant(group, title, f"stage4_{name}"))
@@ -198,9 +191,7 @@ def ablation_table(rows: Sequence[Row]) -> str:
 
 
 def _scores(row: Row) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.array(
-        [1 - np.nanmean(np.abs(table.predicted - table.true), axis=0).mean() for table in row.test]
-    )
+    return np.array([1 - np.nanmean(np.abs(table.predicted - table.true), axis=0).mean() for table in row.test])
 
 
 def _p(row: Row, reference: str) -> float:

@@ -151,6 +151,26 @@ def test_variants_cover_the_issue():
     assert {variant.unit for variant in VARIANTS} <= set(names)
 
 
+def test_folds_of_a_seed_are_put_together(tmp_path):
+    """Seeds are rows, folds are joined, in the order of the runner's jobs."""
+    from apt_lightning.evaluation.predictions import Predictions, write_predictions
+    from apt_lightning.runner import Job
+
+    jobs = []
+    for seed in (1, 2):
+        for fold in (1, 2, 3):
+            folder = tmp_path / f"seed{seed}_fold{fold}" / "stage2"
+            folder.mkdir(parents=True)
+            table = Predictions(
+                [f"{fold}.mp4"], [str(fold)], np.zeros(1), np.full((1, 5), 0.5), np.full((1, 5), seed / 10)
+            )
+            write_predictions(folder / "predictions_test.csv", table)
+            jobs += [Job(unit, folder, [], "") for unit in ablation.UNITS if unit.name == "stage2"]
+    first, second = ablation._test(jobs, "stage2", [1, 2])
+    assert first.clips == second.clips == ["1.mp4", "2.mp4", "3.mp4"]
+    assert (first.predicted == 0.1).all() and (second.predicted == 0.2).all()
+
+
 def test_best_epoch(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,val/loss,val/accuracy\n0,2.0,0.5\n1,nan,0.9\n2,1.5,\n")
     assert best_epoch(tmp_path, "val/loss", "min")["epoch"] == 2
