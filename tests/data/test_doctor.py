@@ -150,7 +150,7 @@ def large_store(path, n):
 
 @pytest.mark.slow
 def test_ten_thousand_rows(tmp_path):
-    """Second run under 5 s, and doctor and loading in bounded memory; figures in docs/performance.md."""
+    """Second run under 5 s, and doctor and loading in bounded memory."""
     data = large_store(tmp_path / "store", 10_000)
     command = [sys.executable, "-m", "apt_lightning", "prepare", str(data), str(tmp_path / "store")]
     assert subprocess.run(command, timeout=120).returncode == 0
