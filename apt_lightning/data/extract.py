@@ -163,7 +163,7 @@ def _open(path: str, name: str) -> InputContainer:
         return open_media(path)
     except MemoryError:
         raise
-    except (OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         with open(path, "rb") as file:
             head = file.read(12)
         code = "truncated" if head.startswith(_SIGNATURES) or head[4:8] in _BOXES else "not-a-video"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -204,6 +205,17 @@ def test_whatever_decoders_raise_is_a_fault(tmp_path, monkeypatch, error, code):
 
     monkeypatch.setattr(module, "read_pictures", fail)
     with pytest.raises(ClipError) as caught:
+        extract_clip(write_clip(tmp_path / "a.mp4", 10), "a")
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("error", "code"), [(av.EOFError, "truncated"), (av.InvalidDataError, "truncated")])
+def test_whatever_opening_raises_is_a_fault(tmp_path, monkeypatch, error, code):
+    def fail(path):
+        raise error(1, "no more", path)
+
+    monkeypatch.setattr(module, "open_media", fail)
+    with pytest.raises(ClipError, match="no more") as caught:
         extract_clip(write_clip(tmp_path / "a.mp4", 10), "a")
     assert caught.value.code == code
 

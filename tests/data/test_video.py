@@ -206,6 +206,17 @@ def test_decord_only_where_exact(tmp_path, long_clip, kind, monkeypatch):
     assert bool(used) == (kind == "constant")
 
 
+def test_decord_that_fails_is_replaced(tmp_path, monkeypatch):
+    decord = pytest.importorskip("decord")
+
+    def fail(*_, **__):
+        raise decord.DECORDError("no")
+
+    path = write_clip(tmp_path / "a.mp4", 50, sound=None)
+    monkeypatch.setattr(decord, "VideoReader", fail)
+    assert numbers(path, decoder="decord")[0] == steady(50)
+
+
 def test_still_and_black_pictures():
     still = [numbered(3)] * 6
     noise = [np.random.default_rng(i).integers(0, 5, (180, 320, 3)) for i in range(6)]
