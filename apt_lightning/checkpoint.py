@@ -87,7 +87,10 @@ def read_stage(path: str, *stages: str) -> StageFile:
     for name, value in content["state_dict"].items():
         if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{path} holds NaN or infinite values in {name}; make it again with {hint}")
-    hparams = {k: v for k, v in content.get("hyper_parameters", {}).items() if not k.startswith("_")}
+    hparams = content.get("hyper_parameters")
+    if not isinstance(entry.get("networks"), dict) or not isinstance(hparams, dict):
+        raise CheckpointError(f"{path} does not say what its networks are; make it again with {hint}")
+    hparams = {k: v for k, v in hparams.items() if not str(k).startswith("_")}
     return StageFile(str(path), entry["stage"], entry["networks"], hparams, content["state_dict"], entry)
 
 
