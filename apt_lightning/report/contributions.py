@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from apt_lightning.data.store import MODALITIES, Store
 from apt_lightning.evaluation.contributions import Mask
+from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.evaluation.tables import number
 from apt_lightning.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Table
 from apt_lightning.report.charts import FINAL, MODALITY_COLOURS, Dot, dots, picture
@@ -49,20 +50,20 @@ def modality_contributions(run: Run) -> Contributions | str:
     )
 
     unit = run.final_unit.name
-    checkpoint, config = run.file(unit, "best.ckpt"), run.file(unit, "config.yaml")
-    if unit not in ("stage2", "stage4") or checkpoint is None or config is None:
-        return f"no checkpoint of a model of all modalities ({unit}/best.ckpt with its config.yaml)"
+    checkpoint, test = run.file(unit, "best.ckpt"), run.file(unit, "predictions_test.csv")
+    if unit not in ("stage2", "stage4") or checkpoint is None or test is None:
+        return f"no checkpoint of a model of all modalities ({unit}/best.ckpt)"
     import torch
 
     from apt_lightning.scoring import Scorer
 
     scorer = Scorer(str(checkpoint))
-    table = run.results.systems[run.final][0]
+    table = read_predictions(test)  # over folds, the clips that this checkpoint was not trained on
     position = {clip.name: i for i, clip in enumerate(run.store.clips)}
     known = [i for i, clip in enumerate(table.clips) if not np.isnan(table.true[i]).any() and clip in position]
     kept = np.sort(np.random.default_rng(0).permutation(known)[:MAX_CLIPS]).astype(np.int64)
     rows = torch.tensor([position[table.clips[i]] for i in kept])
-    features, present = _encode(scorer, run.store, rows, config.read_text(encoding="utf-8"))
+    features, present = _encode(scorer, run.store, rows)
 
     @torch.inference_mode()
     def predict(values: Any, there: Any) -> FloatArray:
@@ -92,16 +93,13 @@ def modality_contributions(run: Run) -> Contributions | str:
     return Contributions(average, len(kept), importance)
 
 
-def _encode(scorer: Any, store: Store, rows: Any, config: str) -> tuple[Any, Any]:
+def _encode(scorer: Any, store: Store, rows: Any) -> tuple[Any, Any]:
     """Features (n, M, Q) of some clips of the store as the model saw them, and which exist."""
     import torch
-    import yaml
 
-    from apt_lightning.data.augment import centre_crop, resize
     from apt_lightning.data.dataset import ClipDataset
     from apt_lightning.data.features import vocabulary_of
 
-    data = yaml.safe_load(config)["data"]
     clips = ClipDataset(store, scorer.modalities, vocabulary=vocabulary_of(scorer.encoders))
     features, present = [], []
     with torch.inference_mode():
@@ -110,7 +108,7 @@ def _encode(scorer: Any, store: Store, rows: Any, config: str) -> tuple[Any, Any
             inputs = dict(batch.inputs)
             visual = inputs.get("visual")
             if visual is not None and visual.values.dtype == torch.uint8:
-                frames = centre_crop(resize(visual.values, tuple(data["frame_size"])), data["crop"])
+                frames = scorer.encoders.encoders["visual"].view(visual.values)
                 inputs["visual"] = visual._replace(values=frames)
             features.append(scorer.encoders(batch._replace(inputs=inputs)))
             present.append(batch.present)
