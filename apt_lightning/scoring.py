@@ -109,7 +109,7 @@ class Scorer:
         if name == "audio":
             if extraction.functionals is None:
                 return None, _reason(extraction, "audio")
-            values = torch.from_numpy(extraction.functionals)[None]
+            values = torch.tensor(extraction.functionals)[None]
             if encoder.low.shape != values.shape[1:]:
                 return None, "the model was trained on audio features made elsewhere"
             return Inputs(values, None), ""

@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"\napt: interrupted; the same `apt {words[0]}` command goes on where it stopped", file=sys.stderr)
+        print(
+            f"\napt: interrupted; the same `apt {words[0]}` command goes on where it stopped", file=sys.stderr
+        )
         return INTERRUPTED
     except (AptError, OSError, MemoryError) as error:
         if debug:
@@ -104,7 +106,9 @@ def _dispatch(words: list[str]) -> int:
 
     module = importlib.import_module(f"apt_lightning.cli.{name}")
     parser = jsonargparse.ArgumentParser(
-        prog=f"apt {name}", description=f"{module.__doc__}\n", formatter_class=jsonargparse.DefaultHelpFormatter
+        prog=f"apt {name}",
+        description=f"{module.__doc__}\n",
+        formatter_class=jsonargparse.DefaultHelpFormatter,
     )
     module.add_arguments(parser)
     try:

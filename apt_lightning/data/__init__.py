@@ -1,0 +1,1 @@
+"""Clips, labels, words and features: reading, checking, storing, serving."""
