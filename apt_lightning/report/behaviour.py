@@ -87,7 +87,7 @@ def calibration(runs: Sequence[Run]) -> Section:
                 ("true on predicted", s.true_on_predicted, s.lower[1], s.upper[1]),
             ):
                 ends = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
-                rows.append(Row([f"{name}, {kind}", *(value_cell(*e, digits=2) for e in ends)]))
+                rows.append(Row([f"{run.short(name)}, {kind}", *(value_cell(*e, digits=2) for e in ends)]))
         found = {name: deciles(table) for name, table in run.shown.items()}
         bounds = _bounds([d.true for d in found.values()] + [d.predicted for d in found.values()])
         charts = [_means(run, found, i, bounds) for i in range(len(SHORT))]
@@ -136,7 +136,7 @@ def errors(runs: Sequence[Run]) -> Section:
             f"{least} or more a decile.{run.seed_note}"
         )
         rows = [
-            Row([f"{name}, {trait}", *(number(float(v), 3) for v in d.mae[i])])
+            Row([f"{run.short(name)}, {trait}", *(number(float(v), 3) for v in d.mae[i])])
             for i, trait in enumerate(SHORT)
             for name, d in found.items()
         ]

@@ -41,6 +41,7 @@ _STYLE: Any = {
     "ytick.major.width": 0.6,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
 }
+_CSS = {_INK: "currentColor", _GRID: "var(--grid)", FINAL: "var(--blue)"}
 WIDTH = 3.4
 """Inches; at this width 8 pt are legible on a phone of 360 px."""
 
@@ -63,6 +64,11 @@ def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2
     return Picture(title, _inline(stream.getvalue(), alt))
 
 
+def css(colour: str) -> str:
+    """What stands for a colour of a chart in the page: some change between light and dark."""
+    return _CSS.get(colour, colour)
+
+
 def _inline(svg: str, alt: str) -> str:
     """Take an SVG file's element for use in a page: no own size, fonts or ids that others may have too."""
     svg = svg[svg.index("<svg") :]
@@ -72,7 +78,8 @@ def _inline(svg: str, alt: str) -> str:
     svg = re.sub(r'(<svg [^>]*?)width="[^"]*" ', r"\1", svg, count=1)
     svg = re.sub(r'(<svg [^>]*?)height="[^"]*" ', r"\1", svg, count=1)
     svg = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1sans-serif", svg)
-    svg = svg.replace(_INK, "currentColor").replace(_GRID, "var(--grid)")
+    for colour in (_INK, _GRID, FINAL):
+        svg = svg.replace(colour, css(colour))
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
 
 

@@ -19,6 +19,7 @@ from apt_lightning import __version__
 from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.report import behaviour, contributions, scores, training
+from apt_lightning.report.charts import css
 from apt_lightning.report.run import Run
 from apt_lightning.results import BASELINES
 
@@ -95,7 +96,7 @@ def render(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters |= {"code": _code, "css": css}
     numbers = itertools.count(1)
     environment.globals["ids"] = lambda: f"table-{next(numbers)}"
     values: dict[str, Any] = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from apt_lightning.errors import DataError
-from apt_lightning.evaluation.metrics import COLUMNS
+from apt_lightning.evaluation.metrics import COLUMNS, MIN_SOURCES
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.report.blocks import Block, Cell, Note, Panels, Row, Section, Table, score_cells, value_cell
@@ -46,15 +46,9 @@ def headline(runs: Sequence[Run]) -> Section:
         best = max(marks, key=lambda mark: mark.value)
         alt = f"{run.name}: mean 1-MAE of {len(marks)} systems; the highest is {best.label} with {best.value:.4f}"
         lines = "least and greatest of the seeds" if run.seeds > 1 else "95 % intervals over sources"
-        chart = dots(
-            f"Mean 1-MAE over traits: {run.clips}",
-            alt,
-            marks,
-            "1-MAE",
-            marks[0].value,
-            4,
-        )
-        blocks[run.name] = [table, Panels(f"{chart.title}. Lines: {lines}; dashed: constant mean.", [chart])]
+        chart = dots("All systems", alt, marks, "1-MAE", marks[0].value, 4)
+        caption = f"Mean 1-MAE over traits: {run.clips}. Lines: {lines}; dashed: constant mean."
+        blocks[run.name] = [table, Panels(caption, [chart])]
     intro = (
         "Each system on the same test clips. A network is worth its name only above all grey rows: the look-up "
         "knows nothing but which training clips come from the same source video."
@@ -68,6 +62,8 @@ def _spread(run: Run) -> str:
             f"Trained systems: mean ± standard deviation over {run.seeds} seeds. "
             "Grey rows: 95 % intervals by a bootstrap over sources."
         )
+    if run.scores(run.final)[0].n_sources < MIN_SOURCES:
+        return f"No intervals: the test clips are of fewer than {MIN_SOURCES} sources."
     return "In small print: 95 % intervals by a bootstrap over sources. One seed: nothing is said about training anew."
 
 
