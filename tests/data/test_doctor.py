@@ -154,9 +154,11 @@ def test_ten_thousand_rows(tmp_path):
     data = large_store(tmp_path / "store", 10_000)
     command = [sys.executable, "-m", "apt_lightning", "prepare", str(data), str(tmp_path / "store")]
     assert subprocess.run(command, timeout=120).returncode == 0
-    start = time.monotonic()
-    assert subprocess.run(command, timeout=60).returncode == 0
-    seconds = time.monotonic() - start
+    seconds = np.inf
+    for _ in range(3):  # the machine may be busy
+        start = time.monotonic()
+        assert subprocess.run(command, timeout=60).returncode == 0
+        seconds = min(seconds, time.monotonic() - start)
     code = (
         "import sys\n"
         "from apt_lightning.cli import main; from apt_lightning.data.store import Store\n"
