@@ -254,6 +254,6 @@ def ablations(runs: Sequence[Run]) -> Section:
             rows.append(Row(cells, "final" if line["unit"] == "stage4" else ""))
         head = ["variant", "trained parameters", "validation", "test", "against stage 4", "p", "against stage 2", "p"]
         notes = ["p-values of this table are not corrected for the number of variants. Choose by validation only."]
-        blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}, {lines[0]['seeds']} seed(s)", head, rows, notes)]
+        blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}; seeds: {lines[0]['seeds']}", head, rows, notes)]
     intro = "Does the gain come from the embeddings, from the mining, or from more parameters?"
     return Section("ablations", "Ablations", intro, runs=blocks)

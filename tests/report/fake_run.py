@@ -9,6 +9,7 @@ import numpy as np
 from apt_lightning.data.foreign import put_features
 from apt_lightning.data.prepare import prepare
 from apt_lightning.data.store import Store
+from apt_lightning.evaluation.folds import grouped_folds, write_folds
 from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
 from apt_lightning.runner import RunSettings
 from apt_lightning.stages import UNITS
@@ -46,42 +47,49 @@ def make_store(folder, seed=0, demographics=True):
     return folder / "store"
 
 
-def make_run(folder, store_dir, seeds=(42,), units=None, seed=0):
+def make_run(folder, store_dir, seeds=(42,), units=None, seed=0, folds=None):
     """A run folder as `apt run` leaves it, without checkpoints."""
     store = Store.open(store_dir)
     rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    settings = asdict(RunSettings(str(store_dir), str(folder), seeds=list(seeds), folds=folds))
+    (folder / "run.json").write_text(json.dumps({"format": 1, "version": "0.1.0", **settings}))
+    protocols = {"": [clip.split for clip in store.clips]}
+    if folds is not None:
+        sources = [clip.source for clip in store.clips]
+        grouped = grouped_folds(sources, folds)
+        write_folds(folder / "folds.json", grouped)
+        protocols = {f"_fold{i}": grouped.splits(sources, i) for i in range(1, folds + 1)}
+    for number in seeds:
+        for suffix, splits in protocols.items():
+            for unit in UNITS:
+                if units is None or unit.name in units:
+                    place = folder / f"seed{number}{suffix}" / unit.name
+                    place.mkdir(parents=True)
+                    (place / "config.yaml").write_text(f"seed_everything: {number}\nmodel: {unit.config}\n")
+                    _write_unit(place, unit, store, np.array(splits), rng)
+    return folder
+
+
+def _write_unit(place, unit, store, splits, rng):
+    _write_metrics(place / "metrics.csv", unit, rng)
     labels = np.array([clip.traits for clip in store.clips])
     usable = store.present.any(axis=1)
-    split_of = np.array([clip.split for clip in store.clips])
-    training = {clip.source for clip in store.clips if clip.split == "train"}
-    statistics = trait_statistics(labels[(split_of == "train") & usable])
-    folder.mkdir(parents=True)
-    settings = asdict(RunSettings(str(store_dir), str(folder), seeds=list(seeds)))
-    (folder / "run.json").write_text(json.dumps({"format": 1, "version": "0.1.0", **settings}))
-    for number in seeds:
-        for unit in UNITS:
-            if units is not None and unit.name not in units:
-                continue
-            place = folder / f"seed{number}" / unit.name
-            place.mkdir(parents=True)
-            (place / "config.yaml").write_text(f"seed_everything: {number}\nmodel: {unit.config}\n")
-            _write_metrics(place / "metrics.csv", unit, rng)
-            if unit.config == "stage3":
-                _write_embeddings(place, labels[(split_of == "test") & usable], rng)
-                continue
-            write_statistics(place, statistics)
-            for split in ("validation", "test"):
-                rows = np.flatnonzero((split_of == split) & usable)
-                share = SHRINK.get(unit.name, 0.45)
-                predicted = labels.mean(axis=0) + share * (labels[rows] - labels.mean(axis=0))
-                predicted = predicted + rng.normal(0, 0.05, predicted.shape)
-                clips = [store.clips[i] for i in rows]
-                seen = np.array([clip.source in training for clip in clips])
-                table = Predictions(
-                    [clip.name for clip in clips], [clip.source for clip in clips], seen, labels[rows], predicted
-                )
-                write_predictions(place / f"predictions_{split}.csv", table)
-    return folder
+    if unit.config == "stage3":
+        _write_embeddings(place, labels[(splits == "test") & usable], rng)
+        return
+    training = {clip.source for clip, split in zip(store.clips, splits, strict=True) if split == "train"}
+    write_statistics(place, trait_statistics(labels[(splits == "train") & usable]))
+    for split in ("validation", "test"):
+        rows = np.flatnonzero((splits == split) & usable)
+        share = SHRINK.get(unit.name, 0.45)
+        predicted = labels.mean(axis=0) + share * (labels[rows] - labels.mean(axis=0))
+        predicted = predicted + rng.normal(0, 0.05, predicted.shape)
+        clips = [store.clips[i] for i in rows]
+        seen = np.array([clip.source in training for clip in clips])
+        names, sources = [clip.name for clip in clips], [clip.source for clip in clips]
+        table = Predictions(names, sources, seen, labels[rows], predicted)
+        write_predictions(place / f"predictions_{split}.csv", table)
 
 
 def _write_metrics(path, unit, rng):

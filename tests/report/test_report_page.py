@@ -241,6 +241,17 @@ def test_ablations_are_taken_over_and_words_of_others_are_escaped(store, tmp_pat
     assert "<script" not in text and "<b>&run" not in text and "&lt;b&gt;&amp;run" in text
 
 
+def test_folds_are_put_together(store, tmp_path):
+    run = make_run(tmp_path / "folds", store, units=("stage2", "stage4"), folds=3)
+    page = Page(write_report([run]).read_text(encoding="utf-8"))
+    tables = [read_predictions(path) for path in run.glob("seed42_fold*/stage4/predictions_test.csv")]
+    errors = np.concatenate([np.abs(table.predicted - table.true) for table in tables])
+    assert len(errors) == 588
+    assert page.table("results")["with embeddings (stage 4)"][5] == number(1 - errors.mean())
+    assert "588 test clips" in page.text["results"] and "does not leak" in page.text["sources"]
+    assert "3 source-disjoint folds" in page.text["settings"] and "first seed and fold" in page.text["intervals"]
+
+
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     assert "no run folder" in capsys.readouterr().err
