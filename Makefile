@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml
 install: $(VENV)/installed ## Make .venv with everything the demo and the tests need
 
 demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (about 10 minutes)
-	$(APT) synthesize $(DEMO)/data --clips $(CLIPS) --seed $(SEED) --seconds 5 --width 320 --height 180
+	$(APT) synthesize $(DEMO)/data --clips $(CLIPS) --seed $(SEED) --seconds 6 --width 320 --height 180
 	$(APT) prepare $(DEMO)/data $(DEMO)/store
 	$(APT) run --config configs/runs/demo.yaml
 	$(APT) score $$(ls $(DEMO)/data/test-1/*/*.mp4 | head -2) --checkpoint $(DEMO)/run/seed42/stage4/best.ckpt

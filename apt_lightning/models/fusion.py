@@ -40,6 +40,7 @@ class FusionModule(RegressionModule):
         normalize_embeddings: Whether M2 reads embeddings of unit length.
         embeddings: Controls for what stage 3 adds, of as many parameters as the ``trained`` model: S with
             fresh weights (``untrained``), or no S and a wider first layer of M2 (``none``).
+        head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         mae_weight: Weight of L_mae.
         mse_weight: Weight of L_mse.
         bell_weight: Weight of L_bell.
@@ -71,6 +72,7 @@ class FusionModule(RegressionModule):
         missing_embedding: Literal["learned", "mean", "zero"] = "learned",
         normalize_embeddings: bool = True,
         embeddings: Literal["trained", "untrained", "none"] = "trained",
+        head_scale: float = 0.1,
         mae_weight: float = 1.0,
         mse_weight: float = 1.0,
         bell_weight: float = 1.0,
@@ -134,7 +136,7 @@ class FusionModule(RegressionModule):
             self.freeze_submodule("network.fusion")
             if siamese is not None:
                 self.freeze_submodule("network.siamese")
-        self.configure_head(self.network.output_dim)
+        self.configure_head(self.network.output_dim, head_scale)
         self.freeze_submodule("encoders")
 
     @property

@@ -31,6 +31,7 @@ class ModalityModule(RegressionModule):
         output_dim: Size Q of the feature h of the dense and frame encoders.
         frame_size: Height and width to which frames are resized.
         crop: Side of the square crop of the frames, pixels: random in training, else the centre.
+        head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         mae_weight: Weight of L_mae.
         mse_weight: Weight of L_mse.
         bell_weight: Weight of L_bell.
@@ -52,6 +53,7 @@ class ModalityModule(RegressionModule):
         output_dim: int = 256,
         frame_size: list[int] = [140, 248],  # noqa: B006
         crop: int = 128,
+        head_scale: float = 0.1,
         mae_weight: float = 1.0,
         mse_weight: float = 1.0,
         bell_weight: float = 1.0,
@@ -73,6 +75,7 @@ class ModalityModule(RegressionModule):
         self.output_dim = output_dim
         self.frame_size = frame_size
         self.crop = crop
+        self.head_scale = head_scale
         if encoder is not None:
             self._configure_networks(encoder)
 
@@ -80,7 +83,7 @@ class ModalityModule(RegressionModule):
         self.hparams["encoder"] = specification
         self.encoder = build_encoder(specification)
         tokens = specification["kind"] == "tokens"
-        self.configure_head(2 * specification["hidden_dim"] if tokens else specification["output_dim"])
+        self.configure_head(2 * specification["hidden_dim"] if tokens else specification["output_dim"], self.head_scale)
 
     @property
     @override

@@ -1,0 +1,49 @@
+"""The entry point: fast answers without heavy imports, one-line errors, exit statuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from apt_lightning import __version__
+from apt_lightning.cli import COMMANDS, main
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", "apt_lightning", *words], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(word):
+    code = (
+        "import sys; from apt_lightning.cli import main; status = main([sys.argv[1]]);"
+        "heavy = {'torch', 'lightning', 'numpy', 'jsonargparse', 'av'} & set(sys.modules);"
+        "assert not heavy, heavy; sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, word], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS) or __version__ in done.stdout
+
+
+def test_unknown_command_is_one_line_with_a_suggestion():
+    done = run("scor")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "apt score" in done.stderr
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("fit", "validate", "test", "predict")])
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"apt {command}" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
+    words = ["score", "x.mp4", "--checkpoint", str(tmp_path / "none.ckpt")]
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("apt: error: no checkpoint") and done.stderr.count("\n") == 1
+    assert "Traceback" in run(*words, "--debug").stderr
+
+
+def test_wrong_option_is_a_usage_error(capsys):
+    assert main(["score", "x.mp4", "--no_such_option"]) == 2
