@@ -82,9 +82,7 @@ class EpochTable(Callback):
         self._rows = []
         if trainer.current_epoch and self.path.exists():
             with self.path.open(newline="") as stream:
-                self._rows = [
-                    row for row in csv.DictReader(stream) if int(row["epoch"]) < trainer.current_epoch
-                ]
+                self._rows = [row for row in csv.DictReader(stream) if int(row["epoch"]) < trainer.current_epoch]
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -151,9 +149,7 @@ class TrainingBar(ProgressBar):
             steps = int(trainer.num_training_batches)
             total = steps * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
             name = type(pl_module).__name__
-            self._bar = tqdm(
-                total=total, initial=trainer.global_step, desc=name, unit="step", mininterval=0.5
-            )
+            self._bar = tqdm(total=total, initial=trainer.global_step, desc=name, unit="step", mininterval=0.5)
 
     @override
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:

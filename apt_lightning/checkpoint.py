@@ -45,9 +45,7 @@ class StageFile(NamedTuple):
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """Entries of the state whose name starts with ``prefix.``, without it."""
         start = f"{prefix}."
-        return {
-            name.removeprefix(start): value for name, value in self.state.items() if name.startswith(start)
-        }
+        return {name.removeprefix(start): value for name, value in self.state.items() if name.startswith(start)}
 
 
 def read_stage(path: str, *stages: str) -> StageFile:
@@ -104,9 +102,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) ->
         module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"the weights in {path} do not fit the network it describes: {reason}"
-        ) from None
+        raise CheckpointError(f"the weights in {path} do not fit the network it describes: {reason}") from None
 
 
 def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -14,9 +14,7 @@ from apt_lightning.models.siamese import SiameseModule
 from apt_lightning.traits import trait_classes
 
 
-def write_embeddings(
-    folder: Path, split: str, module: SiameseModule, loggers: list[Logger]
-) -> list[Retrieval]:
+def write_embeddings(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
     """Write ``embeddings_<split>.npz`` and ``.png`` and ``retrieval_<split>.csv``, and log figures and picture.
 
     The npz holds ``clips`` (N,), ``embeddings`` (N, M, E) of unit length, ``present`` (N, M), ``labels`` (N, 5) and
@@ -61,9 +59,7 @@ def write_embeddings(
 
 
 def _log(loggers: list[Logger], split: str, figures: list[Retrieval], picture: Path) -> None:
-    values = {
-        f"retrieval_{split}/{f.trait}_{f.query}_{f.answer}_map_at_r": f.map_at_r for f in figures if f.queries
-    }
+    values = {f"retrieval_{split}/{f.trait}_{f.query}_{f.answer}_map_at_r": f.map_at_r for f in figures if f.queries}
     for logger in loggers:
         logger.log_metrics(values)
         if isinstance(logger, WandbLogger):

@@ -63,9 +63,7 @@ class Split:
             source_lookup(y, [sources[i] for i in train], list(like.sources)),
             ridge(features[train], y, features[validation], self.labels[validation], features[test])[0],
         )
-        return {
-            name: replace(like, predicted=values) for name, values in zip(BASELINES, predicted, strict=True)
-        }
+        return {name: replace(like, predicted=values) for name, values in zip(BASELINES, predicted, strict=True)}
 
 
 def plain_features(store: Store) -> FloatArray:
@@ -88,12 +86,8 @@ def plain_features(store: Store) -> FloatArray:
         elif kind == "frames":
             values = np.zeros((len(store.clips), 6 * 10 * 3))
             for i in np.flatnonzero(store.present[:, column]):
-                pictures = [
-                    Image.open(io.BytesIO(picture)).resize((10, 6)) for picture in store.frames(int(i))
-                ]
-                values[i] = np.mean(
-                    [np.asarray(picture, dtype=np.float64).ravel() for picture in pictures], axis=0
-                )
+                pictures = [Image.open(io.BytesIO(picture)).resize((10, 6)) for picture in store.frames(int(i))]
+                values[i] = np.mean([np.asarray(picture, dtype=np.float64).ravel() for picture in pictures], axis=0)
         else:
             values = np.asarray(store.vectors(modality), dtype=np.float64)
         values = np.array(values)
@@ -142,9 +136,7 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     if not systems:
         raise UsageError(f"{path} has no finished stage; `apt run` goes on where it stopped")
     first = next(iter(systems.values()))[0]
-    places = [
-        Split.of(store, None if folds is None else str(path / FOLDS), i + 1) for i in range(len(suffixes))
-    ]
+    places = [Split.of(store, None if folds is None else str(path / FOLDS), i + 1) for i in range(len(suffixes))]
     statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
     parts_of: dict[str, list[Predictions]] = {name: [] for name in BASELINES}
     for place in places:
@@ -168,9 +160,7 @@ def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test
         values = np.stack([s.values[metric] for s in runs])
         cells = [number(float(v)) for v in values.mean(axis=0)]
         if len(runs) > 1:
-            cells = [
-                f"{c} ±{number(float(sd))}" for c, sd in zip(cells, values.std(axis=0, ddof=1), strict=True)
-            ]
+            cells = [f"{c} ±{number(float(sd))}" for c, sd in zip(cells, values.std(axis=0, ddof=1), strict=True)]
         else:
             lower, upper = runs[0].lower[metric], runs[0].upper[metric]
             cells[-1] = interval(float(values[0, -1]), float(lower[-1]), float(upper[-1]))

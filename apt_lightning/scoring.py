@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from apt_lightning.checkpoint import StageFile, load_weights, read_stage
 from apt_lightning.data.batch import Inputs
-from apt_lightning.data.pictures import decode_pictures
 from apt_lightning.data.extract import Extraction
+from apt_lightning.data.pictures import decode_pictures
 from apt_lightning.data.store import MODALITIES
 from apt_lightning.data.text import MAX_TOKENS, encode
 from apt_lightning.data.word_vectors import WordVectors
@@ -101,9 +101,7 @@ class Scorer:
             ids, lengths = encode([transcript], vectors, MAX_TOKENS)
             if not (ids > 1).any():
                 return None, "the model knows no word of the transcript"
-            return Inputs(
-                torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))
-            ), ""
+            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
         if extraction is None:
             return None, "the file cannot be read"
         if name == "audio":
@@ -156,17 +154,11 @@ class Scorer:
 
         columns = [MODALITIES.index(name) for name in self.modalities]
         found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
-        return {
-            name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)
-        }
+        return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
 
 
 def _reason(extraction: Extraction, part: str) -> str:
-    faults = [
-        fault.detail or fault.code
-        for fault in extraction.faults
-        if part in fault.code or "stream" in fault.code
-    ]
+    faults = [fault.detail or fault.code for fault in extraction.faults if part in fault.code or "stream" in fault.code]
     return faults[0] if faults else f"no usable {part}"
 
 

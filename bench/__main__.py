@@ -29,9 +29,7 @@ def main() -> None:
             else:
                 figures |= json.loads(output.read_text())
     Path(args.json).write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
-    print(
-        f"\n{len(figures)} figures of {platform.machine()}, Python {platform.python_version()}, in {args.json}"
-    )
+    print(f"\n{len(figures)} figures of {platform.machine()}, Python {platform.python_version()}, in {args.json}")
     if failed:
         sys.exit(f"parts that failed: {', '.join(failed)}")
 

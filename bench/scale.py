@@ -1,4 +1,4 @@
-"""Growth: seconds an epoch and memory a clip of stages 1 (audio), 2 and 3 from 10 k to 100 k clips of random features."""
+"""Growth: seconds an epoch and memory a clip of stage 2, from 1 k to 100 k clips of random features."""
 
 from __future__ import annotations
 

@@ -51,9 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clip", help="A clip, with --checkpoint.")
     parser.add_argument("--checkpoint", help="A stage-4 checkpoint.")
-    parser.add_argument(
-        "--backbone", default="resnet18", help="ResNet of the bare calls, as in the checkpoint."
-    )
+    parser.add_argument("--backbone", default="resnet18", help="ResNet of the bare calls, as in the checkpoint.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", help="Write the figures here.")
     args = parser.parse_args()
@@ -68,9 +66,7 @@ def main() -> None:
     if args.clip and args.checkpoint:
         ours, bare = [], []
         for _ in range(args.rounds):
-            ours += seconds(
-                [*apt, "score", args.clip, "--checkpoint", args.checkpoint, "--transcript", "hello"], 1
-            )
+            ours += seconds([*apt, "score", args.clip, "--checkpoint", args.checkpoint, "--transcript", "hello"], 1)
             bare += seconds([sys.executable, "-c", BARE, args.clip, args.backbone], 1)
         ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
         figures["startup/score"] = {

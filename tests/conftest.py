@@ -49,11 +49,7 @@ def chain(store_dir, tmp_path_factory):
     from apt_lightning.runner import RunSettings, run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run(
-        RunSettings(
-            store=str(store_dir), out=str(folder), stages=str(CONFIGS), overlay=str(OVERLAY), options=QUICK
-        )
-    )
+    run(RunSettings(store=str(store_dir), out=str(folder), stages=str(CONFIGS), overlay=str(OVERLAY), options=QUICK))
     return folder
 
 

@@ -9,7 +9,14 @@ from apt_lightning.runner import RunSettings
 from apt_lightning.stages import UNITS
 
 STAGES = sorted(CONFIGS.glob("*.yaml"))
-SMALL = {"stage1_visual": ["--model.backbone=resnet18", "--model.crop=64", "--model.frame_size=[70,124]", "--data.num_workers=0"]}
+SMALL = {
+    "stage1_visual": [
+        "--model.backbone=resnet18",
+        "--model.crop=64",
+        "--model.frame_size=[70,124]",
+        "--data.num_workers=0",
+    ]
+}
 
 
 @pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)

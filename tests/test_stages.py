@@ -55,10 +55,7 @@ def test_score_agrees_with_test(chain, clips_dir, capsys):
     clip = next(clips_dir.rglob(table.clips[0]))
     transcript = read_transcripts(clips_dir / "transcription_test.pkl")[table.clips[0]]
     checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
-    assert (
-        main(["score", "--json", f"--checkpoint={checkpoint}", f"--transcript={transcript}", "--", str(clip)])
-        == 0
-    )
+    assert main(["score", "--json", f"--checkpoint={checkpoint}", f"--transcript={transcript}", "--", str(clip)]) == 0
     traits = json.loads(capsys.readouterr().out)[0]["traits"]
     assert list(traits.values()) == pytest.approx(table.predicted[0].tolist(), abs=2e-4)
 

@@ -71,9 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print(
-            f"\napt: interrupted; the same `apt {words[0]}` command goes on where it stopped", file=sys.stderr
-        )
+        print(f"\napt: interrupted; the same `apt {words[0]}` command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
     except (AptError, OSError, MemoryError) as error:
         if debug:

@@ -10,9 +10,7 @@ import jsonargparse
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt audit``."""
-    parser.add_argument(
-        "data", type=str, help="data set (folder or CSV of clips), or store made by `apt prepare`"
-    )
+    parser.add_argument("data", type=str, help="data set (folder or CSV of clips), or store made by `apt prepare`")
     parser.add_argument("--json", type=str | None, help="also write everything found to this file")
 
 

@@ -48,9 +48,7 @@ def run(args: jsonargparse.Namespace) -> int:
     figures = {}
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
-        figures[name] = compare(
-            sides[: len(a)], sides[len(a) :], paired, args.resamples, args.level, args.seed
-        )
+        figures[name] = compare(sides[: len(a)], sides[len(a) :], paired, args.resamples, args.level, args.seed)
         print(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
     if args.json:
         Path(args.json).write_text(

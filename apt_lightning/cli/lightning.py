@@ -83,9 +83,7 @@ class AptCLI(LightningCLI):
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables."
-        )
+        parser.add_argument("--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables.")
         parser.add_argument(
             "--patience",
             type=int | None,
@@ -108,11 +106,7 @@ class AptCLI(LightningCLI):
         if subcommand in ("validate", "test", "predict"):
             config = self.config[subcommand]
             config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
-        if (
-            subcommand
-            and self.config[subcommand].ckpt_path
-            and not Path(self.config[subcommand].ckpt_path).is_file()
-        ):
+        if subcommand and self.config[subcommand].ckpt_path and not Path(self.config[subcommand].ckpt_path).is_file():
             raise CheckpointError(
                 f"no checkpoint at {self.config[subcommand].ckpt_path}; train the stage first with `apt fit`,"
                 " or give another with `--ckpt_path`"
@@ -156,9 +150,7 @@ class AptCLI(LightningCLI):
             try:
                 loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
             except ModuleNotFoundError:
-                raise UsageError(
-                    "TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'"
-                ) from None
+                raise UsageError("TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'") from None
         return loggers
 
     @property
@@ -203,9 +195,7 @@ class AptCLI(LightningCLI):
             return
         figure = float(self.trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
         epochs = self.trainer.current_epoch
-        self.trainer.validate(
-            self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True
-        )
+        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
         self._write("validation", show=False)
         if self.trainer.is_global_zero:
             if isinstance(self.model, RegressionModule):

@@ -9,9 +9,7 @@ import jsonargparse
 from apt_lightning.errors import ClipError, UsageError
 from apt_lightning.traits import SHORT, TRAITS
 
-NOTICE = (
-    "Apparent, not actual, personality: how strangers may rate these clips. Not for hiring or ranking people."
-)
+NOTICE = "Apparent, not actual, personality: how strangers may rate these clips. Not for hiring or ranking people."
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -50,13 +48,9 @@ def _transcripts(given: str | None, clips: list[str]) -> dict[str, str]:
     if given.endswith(".csv"):
         from apt_lightning.data.tables import read_table
 
-        return {
-            row.cells["clip"]: row.cells["transcript"] for row in read_table(given, ["clip", "transcript"])
-        }
+        return {row.cells["clip"]: row.cells["transcript"] for row in read_table(given, ["clip", "transcript"])}
     if len(clips) > 1:
-        raise UsageError(
-            "one `--transcript` text cannot serve several clips; give a CSV with columns clip, transcript"
-        )
+        raise UsageError("one `--transcript` text cannot serve several clips; give a CSV with columns clip, transcript")
     if "\n" not in given and len(given) < 4096 and Path(given).is_file():
         from apt_lightning.data.tables import read_text_file
 
@@ -79,9 +73,7 @@ def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dic
     result["traits"] = _by_trait(values)
     intervals = scorer.intervals(values)
     if intervals is not None:
-        result["intervals"] = {
-            name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)
-        }
+        result["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
     result["modalities"] = [
         m for m, there in zip(scorer.modalities, features.present[0].tolist(), strict=True) if there
     ]

@@ -89,9 +89,7 @@ def load_pickle(path: str | os.PathLike[str]) -> object:
     try:
         return load_restricted(data, _KNOWN)
     except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{path}: refused as a pickle of labels or transcripts: {error}; fetch it again"
-        ) from error
+        raise DataError(f"{path}: refused as a pickle of labels or transcripts: {error}; fetch it again") from error
 
 
 def read_annotations(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
@@ -145,9 +143,7 @@ def read_transcripts(path: str | os.PathLike[str]) -> dict[str, str]:
         raise DataError(f"{path}: expected a dict of clip and text, but got {_shape(table)}")
     for clip, text in table.items():
         if not isinstance(clip, str) or not isinstance(text, str):
-            raise DataError(
-                f"{path}: expected clip names and texts, but got {_shape(clip)} with {_shape(text)}"
-            )
+            raise DataError(f"{path}: expected clip names and texts, but got {_shape(clip)} with {_shape(text)}")
     return {_decode(clip): _decode(text) for clip, text in table.items()}
 
 
@@ -171,9 +167,7 @@ def read_demographics(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]
         for column, (group, names) in codes.items():
             code = row.cells.get(column, "")
             if code and code not in names:
-                raise cell_error(
-                    path, row.line, column, f"expected a code of {', '.join(names)}, but got {code!r}"
-                )
+                raise cell_error(path, row.line, column, f"expected a code of {', '.join(names)}, but got {code!r}")
             if code:
                 groups[group] = names[code]
     return people

@@ -140,13 +140,9 @@ def _checked_members(
     for info in infos:
         name = PurePosixPath(info.filename.replace("\\", "/"))
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise DataError(
-                f"{shown}: {info.filename!r} is a link or a device; only plain files are unpacked"
-            )
+            raise DataError(f"{shown}: {info.filename!r} is a link or a device; only plain files are unpacked")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DataError(
-                f"{shown}: {info.filename!r} is packed by method {info.compress_type}; pack it anew"
-            )
+            raise DataError(f"{shown}: {info.filename!r} is packed by method {info.compress_type}; pack it anew")
         inside = name.parts and not name.is_absolute() and ".." not in name.parts and ":" not in name.parts[0]
         short = all(len(os.fsencode(part)) <= MAX_NAME for part in name.parts)
         if not inside or not short or not str(name).isprintable():
@@ -172,9 +168,7 @@ def _find_key(shown: str, archive: zipfile.ZipFile, keys: list[bytes]) -> bytes 
             return key
     if not os.isatty(0):
         state = f"none of the {len(keys)} keys given opens it" if keys else "encrypted"
-        raise DataError(
-            f"{shown}: {state}; set its key in an environment variable such as {KEYS} or {KEYS}_TEST"
-        )
+        raise DataError(f"{shown}: {state}; set its key in an environment variable such as {KEYS} or {KEYS}_TEST")
     key = getpass.getpass(f"Key of {shown} (not shown): ").encode()
     if not _opens(archive, smallest, key):
         raise DataError(f"{shown}: this key does not open it; the keys stand on the data set's page")

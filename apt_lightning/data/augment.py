@@ -20,8 +20,8 @@ def resize(frames: Tensor, size: Sequence[int]) -> Tensor:
     """Resize (B, F, 3, H, W) uint8 frames to ``size`` (height, width), with antialiasing."""
     if frames.shape[-2:] == torch.Size(size):
         return frames
-    resized = TF.resize(frames.flatten(0, 1), list(size), antialias=True)
-    return resized.unflatten(0, frames.shape[:2])
+    resized: Tensor = TF.resize(frames.flatten(0, 1), list(size), antialias=True)
+    return resized.view(*frames.shape[:2], *resized.shape[1:])
 
 
 def centre_crop(frames: Tensor, size: int) -> Tensor:
@@ -73,7 +73,7 @@ def _shift_hue(pixels: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue of (B, F, 3, h, w) pixels in [0, 1] by (B, 1, 1, 1, 1) parts of the circle, as HSV does."""
     maximum, _ = pixels.max(dim=2, keepdim=True)
     chroma = maximum - pixels.amin(dim=2, keepdim=True)
-    red, green, blue = pixels.split(1, dim=2)
+    red, green, blue = pixels.chunk(3, dim=2)
     safe = torch.where(chroma > 0, chroma, 1.0)
     hue = torch.where(
         maximum == red,

@@ -19,7 +19,7 @@ class Inputs(NamedTuple):
 class Batch(NamedTuple):
     """B clips; either ``inputs`` or ``features`` is filled."""
 
-    index: Tensor
+    positions: Tensor
     """(B,) positions of the clips in the store."""
     traits: Tensor
     """(B, 5) labels in [0, 1]; NaN where a clip has none."""

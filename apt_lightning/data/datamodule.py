@@ -124,9 +124,7 @@ class FirstImpressionsDataModule(LightningDataModule):
     @property
     def _module(self) -> BaseModule:
         if self.trainer is None:
-            raise UsageError(
-                "the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`"
-            )
+            raise UsageError("the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`")
         return cast("BaseModule", self.trainer.lightning_module)
 
     def features(self) -> Tensor:

@@ -100,7 +100,7 @@ def _encode(
             length = None if inputs.length is None else inputs.length.to(device)
             encoded = encoder(values, length).float() * batch.present.to(device)
             parts.append(encoded.cpu().numpy())
-            bar.update(len(batch.index))
+            bar.update(len(batch.positions))
     return np.concatenate(parts)
 
 

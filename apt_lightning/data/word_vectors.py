@@ -85,9 +85,7 @@ def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[st
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
         words = (folder / "words.txt").read_bytes().decode("utf-8", "replace").split("\n")[:-1]
     except Exception as error:  # a damaged header surfaces as almost any built-in error
-        raise DataError(
-            f"{folder}: the copy of {path} is damaged ({error}); delete it and run again"
-        ) from error
+        raise DataError(f"{folder}: the copy of {path} is damaged ({error}); delete it and run again") from error
     return WordVectors(words, vectors, {"path": source["path"], "sha256": source["sha256"]})
 
 
@@ -115,9 +113,7 @@ def _copy(path: Path, folder: Path) -> None:
     write_atomic(folder / "words.txt", b"".join(word + b"\n" for word in words))
 
 
-def train_word_vectors(
-    texts: Sequence[Sequence[str]], size: int = TRAINED_SIZE, seed: int = 42
-) -> WordVectors:
+def train_word_vectors(texts: Sequence[Sequence[str]], size: int = TRAINED_SIZE, seed: int = 42) -> WordVectors:
     """Train skip-gram vectors (gensim) on the training transcripts; one thread, so the same result each time.
 
     Args:
@@ -141,9 +137,7 @@ def train_word_vectors(
         return WordVectors([], np.zeros((0, size), np.float32), source)
     from gensim.models import Word2Vec
 
-    model = Word2Vec(
-        filled, vector_size=size, window=5, min_count=1, sg=1, seed=seed, workers=1, epochs=epochs
-    )
+    model = Word2Vec(filled, vector_size=size, window=5, min_count=1, sg=1, seed=seed, workers=1, epochs=epochs)
     return WordVectors(list(model.wv.index_to_key), np.asarray(model.wv.vectors, np.float32), source)
 
 
@@ -156,16 +150,12 @@ def _open(path: Path, file: BinaryIO) -> tuple[int, Rows]:
     first = file.readline(_MAX_LINE)
     if first[:1] == b"\x80":
         words, vectors = read_keyed_vectors(path)
-        return vectors.shape[1], (
-            (i, w.encode(), v) for i, (w, v) in enumerate(zip(words, vectors, strict=True), 1)
-        )
+        return vectors.shape[1], ((i, w.encode(), v) for i, (w, v) in enumerate(zip(words, vectors, strict=True), 1))
     fields = first.split()
     header = len(fields) == 2 and all(field.isdigit() and len(field) < 10 for field in fields)
     size = int(fields[1]) if header else len(first.rstrip().split(b" ")) - 1
     if not 1 <= size <= MAX_SIZE:
-        raise DataError(
-            f"{path}: row 1: expected a word and 1 to {MAX_SIZE} numbers, as in glove.6B.300d.txt"
-        )
+        raise DataError(f"{path}: row 1: expected a word and 1 to {MAX_SIZE} numbers, as in glove.6B.300d.txt")
     if path.suffix.lower() == ".bin":
         return size, _binary_rows(file, size, int(fields[0]) if header else 0)
     if not header:

@@ -75,18 +75,14 @@ class Audit:
             "shared_sources": self.shared,
             "clips_with_a_training_sibling": {name: list(counts) for name, counts in self.siblings.items()},
             "duplicates": self.duplicates,
-            "labels": {
-                name: {"mean": mean.tolist(), "sd": sd.tolist()} for name, (mean, sd) in self.spread.items()
-            },
+            "labels": {name: {"mean": mean.tolist(), "sd": sd.tolist()} for name, (mean, sd) in self.spread.items()},
             "icc": {
                 "values": [None if np.isnan(value) else value for value in values.tolist()],
                 "clips": clips,
                 "sources": sources,
             },
             "baselines": {
-                split: {
-                    part: {name: s.to_dict() for name, s in found.items()} for part, found in parts.items()
-                }
+                split: {part: {name: s.to_dict() for name, s in found.items()} for part, found in parts.items()}
                 for split, parts in self.baselines.items()
             },
             "findings": [asdict(finding) for finding in self.findings],
@@ -185,9 +181,7 @@ def _baselines(
             "source look-up, no content": source_lookup(train, train_sources, sources),
         }
         names = [clip.name for clip in clips]
-        tables = {
-            name: Predictions(names, sources, seen, inside[split], values) for name, values in systems.items()
-        }
+        tables = {name: Predictions(names, sources, seen, inside[split], values) for name, values in systems.items()}
         parts = {"all": seen | True, "seen sources": seen, "unseen sources": ~seen}
         scored[split] = {
             part: {name: score(table.select(rows), resamples=resamples) for name, table in tables.items()}
@@ -204,8 +198,7 @@ def audit_text(result: Audit) -> str:
         result: From :func:`audit`.
     """
     counts = [
-        [split, *(str(n) for n in numbers), _of(result.siblings.get(split))]
-        for split, numbers in result.splits.items()
+        [split, *(str(n) for n in numbers), _of(result.siblings.get(split))] for split, numbers in result.splits.items()
     ]
     blocks = [render(["split", "clips", "labelled", "sources", "with a training sibling"], counts, "Clips")]
     if result.shared:
@@ -222,9 +215,7 @@ def audit_text(result: Audit) -> str:
     values, clips_used, sources = result.agreement
     if clips_used:
         title = f"Agreement of labels within a source, ICC(1): {clips_used} clips of {sources} sources"
-        blocks.append(
-            render(["", *COLUMNS], [["", *(number(v, 2) for v in (*values, values.mean()))]], title)
-        )
+        blocks.append(render(["", *COLUMNS], [["", *(number(v, 2) for v in (*values, values.mean()))]], title))
     for split, parts in result.baselines.items():
         blocks += [comparison_table(systems, f"{split}, {part}") for part, systems in parts.items()]
     ranks: tuple[Severity, ...] = ("error", "warning", "note")

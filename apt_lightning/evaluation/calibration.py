@@ -68,9 +68,7 @@ class Distributions:
     """(5,) Wasserstein distance between the two, in label units; NaN without a labelled clip."""
 
 
-def slopes(
-    predictions: Predictions, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Slopes:
+def slopes(predictions: Predictions, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Slopes:
     """Fit lines between labels and predictions, with percentile intervals over sources.
 
     Args:
@@ -128,9 +126,7 @@ def decile_of(labels: FloatArray, edges: FloatArray | None = None) -> IntArray:
     return np.where(np.isnan(labels), -1, decile).astype(np.int64)
 
 
-def deciles(
-    predictions: Predictions, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Deciles:
+def deciles(predictions: Predictions, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Deciles:
     """Compute mean prediction and error in each decile of the label, per trait.
 
     Args:
@@ -165,9 +161,7 @@ def distributions(predictions: Predictions) -> Distributions:
         true.append(np.histogram(t[known], HISTOGRAM_EDGES)[0])
         predicted.append(np.histogram(p[known], HISTOGRAM_EDGES)[0])
         distance.append(wasserstein_distance(t[known], p[known]) if known.any() else np.nan)
-    return Distributions(
-        np.array(true, dtype=np.int64), np.array(predicted, dtype=np.int64), np.array(distance)
-    )
+    return Distributions(np.array(true, dtype=np.int64), np.array(predicted, dtype=np.int64), np.array(distance))
 
 
 def calibration_text(systems: dict[str, Predictions], title: str) -> str:
@@ -185,8 +179,7 @@ def calibration_text(systems: dict[str, Predictions], title: str) -> str:
             ("true on predicted", s.true_on_predicted, s.lower[1], s.upper[1]),
         ):
             cells = [
-                interval(*ends, digits=2)
-                for ends in zip(values.tolist(), lower.tolist(), upper.tolist(), strict=True)
+                interval(*ends, digits=2) for ends in zip(values.tolist(), lower.tolist(), upper.tolist(), strict=True)
             ]
             rows.append([f"{name}, {kind}", *cells])
     n = len(next(iter(systems.values())))
@@ -198,8 +191,6 @@ def calibration_text(systems: dict[str, Predictions], title: str) -> str:
         least = d.clips.min()
         head = ["label decile", *(str(i + 1) for i in range(DECILES))]
         blocks.append(
-            render(
-                head, rows, f"{name}, mean absolute error: {len(predictions)} clips, {least} or more a cell"
-            )
+            render(head, rows, f"{name}, mean absolute error: {len(predictions)} clips, {least} or more a cell")
         )
     return "\n\n".join(blocks)

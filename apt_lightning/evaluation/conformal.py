@@ -96,18 +96,14 @@ class Conformal:
         """
         x = _design(predicted, covariates)
         if x.shape[1] != len(self.centre):
-            raise DataError(
-                f"intervals were fitted with {len(self.centre) - 10} covariates, got {x.shape[1] - 10}"
-            )
+            raise DataError(f"intervals were fitted with {len(self.centre) - 10} covariates, got {x.shape[1] - 10}")
         standard = (x - np.array(self.centre)) / np.array(self.scale)
         error = np.array(self.error)
         low, high = _RANGE
         expected: FloatArray = np.clip(error + standard @ np.array(self.weights).T, low * error, high * error)
         return expected
 
-    def intervals(
-        self, predicted: FloatArray, covariates: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+    def intervals(self, predicted: FloatArray, covariates: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Ends of the intervals.
 
         Args:
@@ -163,9 +159,7 @@ def fit_conformal(
     ratio = residual / unscaled.difficulty(validation.predicted, covariates)
     sources = np.asarray(validation.sources)[~fitting]
     quantile = [
-        _quantile(
-            ratio[~fitting & known[:, j], j], len(np.unique(sources[known[~fitting, j]])), level, error[j]
-        )
+        _quantile(ratio[~fitting & known[:, j], j], len(np.unique(sources[known[~fitting, j]])), level, error[j])
         for j in range(5)
     ]
     return Conformal(
@@ -235,9 +229,7 @@ def coverage(
     masks |= {f"decile {d + 1}": decile == d for d in range(DECILES)}
     clips = {"seen sources": test.seen_source, "unseen sources": ~test.seen_source, **(groups or {})}
     masks |= {name: known & mask[:, None] for name, mask in clips.items()}
-    return [
-        _coverage(name, mask, inside, width, test.sources, resamples, seed) for name, mask in masks.items()
-    ]
+    return [_coverage(name, mask, inside, width, test.sources, resamples, seed) for name, mask in masks.items()]
 
 
 def _coverage(

@@ -64,9 +64,7 @@ class Group:
     small; NaN for a small group."""
 
 
-def group_masks(
-    clips: Sequence[str], demographics: dict[str, dict[str, str]]
-) -> dict[str, dict[str, BoolArray]]:
+def group_masks(clips: Sequence[str], demographics: dict[str, dict[str, str]]) -> dict[str, dict[str, BoolArray]]:
     """Find the members of every group and of every intersection of two attributes.
 
     Args:
@@ -115,9 +113,7 @@ def fairness(
     for attribute, groups in group_masks(predictions.clips, demographics).items():
         members = np.stack(list(groups.values()))
         sides = np.concatenate([members, members.any(axis=0) & ~members])
-        sums = np.stack(
-            [cluster_sums(parts * mask[:, None, None], predictions.sources) for mask in sides], axis=1
-        )
+        sums = np.stack([cluster_sums(parts * mask[:, None, None], predictions.sources) for mask in sides], axis=1)
         point, drawn = _figures(sums.sum(axis=0)), _figures(bootstrap_sums(sums, resamples, seed))
         k = len(groups)
         sources = [len(set(np.asarray(predictions.sources)[mask].tolist())) for mask in sides]
@@ -133,9 +129,7 @@ def fairness(
                     bool(small[i]),
                     {f: _interval(point[f][i], drawn[f][:, i], level) for f in FIGURES},
                     {
-                        f: _interval(
-                            point[f][i] - point[f][i + k], drawn[f][:, i] - drawn[f][:, i + k], level
-                        )
+                        f: _interval(point[f][i] - point[f][i + k], drawn[f][:, i] - drawn[f][:, i + k], level)
                         for f in FIGURES
                     },
                     {f: float(p[f][i]) for f in FIGURES},

@@ -31,9 +31,7 @@ class Folds:
 
     def __post_init__(self) -> None:
         if len(self.groups) < 3 or not all(self.groups):
-            raise DataError(
-                f"folds need three groups or more, none empty; got sizes {[len(g) for g in self.groups]}"
-            )
+            raise DataError(f"folds need three groups or more, none empty; got sizes {[len(g) for g in self.groups]}")
         source, times = Counter(s for group in self.groups for s in group).most_common(1)[0]
         if times > 1:
             raise DataError(f"source {source!r} is in {times} groups of the folds; it may be in one only")
@@ -60,9 +58,7 @@ class Folds:
         group_of = {source: i for i, group in enumerate(self.groups) for source in group}
         unknown = sorted({source for source in sources if source not in group_of})
         if unknown:
-            raise DataError(
-                f"{len(unknown)} sources are in no fold, as {unknown[0]!r}; make the folds from this data"
-            )
+            raise DataError(f"{len(unknown)} sources are in no fold, as {unknown[0]!r}; make the folds from this data")
         names = {fold - 1: "test", fold % len(self): "validation"}
         return [names.get(group_of[source], "train") for source in sources]
 
@@ -87,9 +83,7 @@ def grouped_folds(sources: Sequence[str], k: int = 5, seed: int = 0) -> Folds:
     """
     clips = Counter(sources)
     if not 3 <= k <= len(clips):
-        raise UsageError(
-            f"the number of folds must lie between 3 and {len(clips)}, the number of sources; got {k}"
-        )
+        raise UsageError(f"the number of folds must lie between 3 and {len(clips)}, the number of sources; got {k}")
     names = sorted(clips)
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     groups: list[list[str]] = [[] for _ in range(k)]

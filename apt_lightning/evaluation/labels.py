@@ -124,9 +124,7 @@ def check_labels(splits: Mapping[str, tuple[FloatArray, Sequence[str]]]) -> list
     for split, (labels, sources) in splits.items():
         missing: BoolArray = np.isnan(labels)
         if missing.any():
-            counts = ", ".join(
-                f"{s} {n}" for s, n in zip(SHORT, missing.sum(axis=0).tolist(), strict=True) if n
-            )
+            counts = ", ".join(f"{s} {n}" for s, n in zip(SHORT, missing.sum(axis=0).tolist(), strict=True) if n)
             findings.append(Finding("note", "missing-labels", split, f"clips without a label: {counts}"))
         outside: BoolArray = (labels < 0) | (labels > 1)
         if outside.any():
@@ -136,9 +134,7 @@ def check_labels(splits: Mapping[str, tuple[FloatArray, Sequence[str]]]) -> list
         rows = ~np.any(missing | outside, axis=1)
         kept = labels[rows]
         if len(kept) < MIN_CLIPS:
-            text = (
-                f"{len(kept)} clips with five labels: too few to judge their distribution, {MIN_CLIPS} needed"
-            )
+            text = f"{len(kept)} clips with five labels: too few to judge their distribution, {MIN_CLIPS} needed"
             findings.append(Finding("note", "few-labels", split, text))
             continue
         names = list(itertools.compress(sources, rows))
@@ -149,9 +145,7 @@ def check_labels(splits: Mapping[str, tuple[FloatArray, Sequence[str]]]) -> list
     return findings
 
 
-def _distribution(
-    split: str, labels: FloatArray, sources: Sequence[str], reference: Profile
-) -> list[Finding]:
+def _distribution(split: str, labels: FloatArray, sources: Sequence[str], reference: Profile) -> list[Finding]:
     constant = np.ptp(labels, axis=0) == 0
     if constant.any():
         return [Finding("error", "constant", split, f"all labels are equal in {_columns(constant)}")]
@@ -219,11 +213,7 @@ def _swapped(split: str, labels: FloatArray, own: Profile, reference: Profile) -
         order = best
         evidence = "their means and correlations are those of the other trait"
     moved = [f"{SHORT[j]} holds {SHORT[k]}" for j, k in enumerate(order) if j != k]
-    return (
-        [Finding("error", "swapped", split, f"columns are swapped: {', '.join(moved)}; {evidence}")]
-        if moved
-        else []
-    )
+    return [Finding("error", "swapped", split, f"columns are swapped: {', '.join(moved)}; {evidence}")] if moved else []
 
 
 def _distance(own: Profile, reference: Profile, order: tuple[int, ...]) -> float:

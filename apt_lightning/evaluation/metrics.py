@@ -138,9 +138,7 @@ def score(
     )
 
 
-def _reasons(
-    total: FloatArray, values: dict[str, FloatArray], has_classes: bool
-) -> dict[tuple[str, str], str]:
+def _reasons(total: FloatArray, values: dict[str, FloatArray], has_classes: bool) -> dict[tuple[str, str], str]:
     """Say why each figure that is NaN does not exist."""
     reasons = {}
     for name in METRICS:

@@ -51,9 +51,7 @@ def figures(sums: FloatArray) -> dict[str, FloatArray]:
             "RMSE": np.sqrt(mse),
             "R2": np.where(spread_t, 1 - mse / var_t, np.nan),
             "PCC": np.where(spread_t & spread_p, cov / np.sqrt(var_t * var_p), np.nan),
-            "CCC": np.where(
-                (n > 1) & (var_t + var_p + gap > _CONSTANT), 2 * cov / (var_t + var_p + gap), np.nan
-            ),
+            "CCC": np.where((n > 1) & (var_t + var_p + gap > _CONSTANT), 2 * cov / (var_t + var_p + gap), np.nan),
             "sd ratio": np.where(spread_t, np.sqrt(np.maximum(var_p, 0) / var_t), np.nan),
             "low": 1 - sums[..., _LOW] / sums[..., _LOW_N],
             "high": 1 - sums[..., _HIGH] / sums[..., _HIGH_N],

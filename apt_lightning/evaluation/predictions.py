@@ -140,9 +140,7 @@ def write_predictions(path: str | os.PathLike[str], predictions: Predictions) ->
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         rows = zip(predictions.clips, predictions.sources, predictions.seen_source, strict=True)
-        for (clip, source, seen), true, predicted in zip(
-            rows, predictions.true, predictions.predicted, strict=True
-        ):
+        for (clip, source, seen), true, predicted in zip(rows, predictions.true, predictions.predicted, strict=True):
             labels = ["" if np.isnan(value) else repr(float(value)) for value in true]
             writer.writerow([clip, source, int(seen), *labels, *(repr(float(value)) for value in predicted)])
     temporary.replace(path)

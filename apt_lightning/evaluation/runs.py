@@ -34,9 +34,7 @@ def find_predictions(
         return {"": read_predictions(path)}
     if (path / name).is_file():
         return {"": read_predictions(path / name)}
-    folders = {
-        folder: match for folder in sorted(path.glob("seed*")) if (match := _RUN.fullmatch(folder.name))
-    }
+    folders = {folder: match for folder in sorted(path.glob("seed*")) if (match := _RUN.fullmatch(folder.name))}
     files = {folder: folder / stage / name for folder in folders}
     missing = [file for file in files.values() if not file.is_file()]
     if not files:

@@ -99,18 +99,14 @@ def align(tables: Sequence[Predictions]) -> list[Predictions]:
             )
         table = table.select(np.array([row[clip] for clip in first.clips], dtype=np.int64))
         if list(table.sources) != list(first.sources):
-            raise DataError(
-                "the two sides give the same clips other sources; predict both from the same data"
-            )
+            raise DataError("the two sides give the same clips other sources; predict both from the same data")
         if not np.allclose(table.true, first.true, rtol=0, atol=1e-6, equal_nan=True):
             clip = int(np.argmax((~np.isclose(table.true, first.true, 0, 1e-6, True)).any(axis=1)))
             raise DataError(
                 f"the sides have other labels for clip {first.clips[clip]!r}; predict both from one data set"
             )
         if first.classes is not None and table.classes is not None and (first.classes != table.classes).any():
-            raise DataError(
-                "the two sides cut low and high at other thresholds; compare runs of one training split"
-            )
+            raise DataError("the two sides cut low and high at other thresholds; compare runs of one training split")
         aligned.append(table)
     return aligned
 
@@ -186,9 +182,7 @@ def _bootstrap_variance(drawn: FloatArray, sources: IntArray) -> tuple[FloatArra
 def _seed_variance(a: FloatArray, b: FloatArray, paired: bool) -> list[tuple[FloatArray, FloatArray]]:
     """Variances of the mean over seeds and their degrees of freedom; none for a side of one seed."""
     sides = [b - a] if paired else [a, b]
-    return [
-        (side.var(axis=0, ddof=1) / len(side), np.full(6, len(side) - 1.0)) for side in sides if len(side) > 1
-    ]
+    return [(side.var(axis=0, ddof=1) / len(side), np.full(6, len(side) - 1.0)) for side in sides if len(side) > 1]
 
 
 def _difference(

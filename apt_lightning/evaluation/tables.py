@@ -61,9 +61,7 @@ def p_value(p: float) -> str:
     return "<.001" if p < 0.001 else number(p, 3)
 
 
-def render(
-    head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] = ()
-) -> str:
+def render(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] = ()) -> str:
     """Lay out a table in Markdown, padded; the first column to the left, the others to the right.
 
     Args:

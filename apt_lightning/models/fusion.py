@@ -87,9 +87,7 @@ class FusionModule(RegressionModule):
         super().__init__(loss, lr, final_lr, weight_decay)
         self.save_hyperparameters()
         if not modalities or [name for name in MODALITIES if name in modalities] != list(modalities):
-            raise UsageError(
-                f"`modalities` must be some of {list(MODALITIES)}, in that order, got {modalities}"
-            )
+            raise UsageError(f"`modalities` must be some of {list(MODALITIES)}, in that order, got {modalities}")
         if not 0 <= modality_dropout < 1:
             raise UsageError(f"`modality_dropout` must lie in [0, 1), got {modality_dropout}")
         self.modality_dropout = modality_dropout
@@ -115,14 +113,10 @@ class FusionModule(RegressionModule):
                     if embeddings == "untrained":
                         initialise(siamese)
         elif siamese_ckpt is not None:
-            raise UsageError(
-                "`siamese_ckpt` is for stage 4, which needs `fusion_ckpt`, a stage-2 checkpoint, too"
-            )
+            raise UsageError("`siamese_ckpt` is for stage 4, which needs `fusion_ckpt`, a stage-2 checkpoint, too")
         else:
             paths = {"audio": audio_ckpt, "visual": visual_ckpt, "text": text_ckpt}
-            specifications, self.encoders, entry = modality_encoders(
-                {name: paths[name] for name in modalities}
-            )
+            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in modalities})
             upstream, fusion, siamese = {"encoders": specifications}, None, None
             self.entry |= entry
         self.hparams["upstream"] = upstream
@@ -155,9 +149,7 @@ class FusionModule(RegressionModule):
         upstream = self.hparams["upstream"]["encoders"]
         sizes = {s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"] for s in upstream.values()}
         if len(sizes) > 1:
-            raise UsageError(
-                f"the modality features have sizes {sorted(sizes)}; stage 2 needs one size for all"
-            )
+            raise UsageError(f"the modality features have sizes {sorted(sizes)}; stage 2 needs one size for all")
         return int(sizes.pop())
 
     @property

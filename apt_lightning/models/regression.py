@@ -71,7 +71,7 @@ class RegressionModule(BaseModule):
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         scores = self(batch).float().clamp(0, 1)
-        self._predicted.append((batch.index, scores))
+        self._predicted.append((batch.positions, scores))
         labelled = ~batch.traits.isnan().any(dim=1)
         if labelled.any():
             self.metrics.update(scores[labelled], batch.traits[labelled])
@@ -95,7 +95,7 @@ class RegressionModule(BaseModule):
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._predicted.append((batch.index, self(batch).float().clamp(0, 1)))
+        self._predicted.append((batch.positions, self(batch).float().clamp(0, 1)))
 
     @override
     def on_predict_epoch_start(self) -> None:
@@ -104,7 +104,7 @@ class RegressionModule(BaseModule):
     @override
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         scores: Tensor = self(batch).float().clamp(0, 1)
-        self._predicted.append((batch.index, scores))
+        self._predicted.append((batch.positions, scores))
         return scores
 
     def predictions(self) -> Predictions:
@@ -112,7 +112,7 @@ class RegressionModule(BaseModule):
         index = torch.cat([i for i, _ in self._predicted]).cpu().numpy()
         scores = torch.cat([s for _, s in self._predicted]).double().cpu().numpy()
         if self.trainer.world_size > 1:
-            gathered: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.trainer.world_size  
+            gathered: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, (index, scores))
             parts = [part for part in gathered if part is not None]
             index = np.concatenate([part[0] for part in parts])

@@ -81,20 +81,13 @@ class SiameseModule(BaseModule):
             self.encoders = ModalityEncoders(upstream["encoders"])
         else:
             paths = {"audio": audio_ckpt, "visual": visual_ckpt, "text": text_ckpt}
-            specifications, self.encoders, entry = modality_encoders(
-                {name: paths[name] for name in MODALITIES}
-            )
+            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in MODALITIES})
             upstream = {"encoders": specifications}
             self.entry |= entry
         self.hparams["upstream"] = upstream
-        sizes = {
-            s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"]
-            for s in upstream["encoders"].values()
-        }
+        sizes = {s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"] for s in upstream["encoders"].values()}
         if len(sizes) > 1:
-            raise UsageError(
-                f"the modality features have sizes {sorted(sizes)}; stage 3 needs one size for all"
-            )
+            raise UsageError(f"the modality features have sizes {sorted(sizes)}; stage 3 needs one size for all")
         self.shape: dict[str, Any] = {
             "feature_dim": int(sizes.pop()),
             "hidden_dims": list(hidden_dims),
@@ -146,7 +139,7 @@ class SiameseModule(BaseModule):
             embeddings.transpose(0, 1).flatten(0, 1),
             batch.traits.repeat(n_modalities, 1),
             batch.present.T.flatten(),
-            batch.index.repeat(n_modalities),
+            batch.positions.repeat(n_modalities),
         )
         share = (0, 1)
         if self.training:
@@ -201,7 +194,7 @@ class SiameseModule(BaseModule):
 
     def embedded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Of this process's last validation or test pass: store positions (N,), unit embeddings (N, M, E), present."""
-        index = torch.cat([batch.index for batch, _ in self._embedded]).cpu().numpy()
+        index = torch.cat([batch.positions for batch, _ in self._embedded]).cpu().numpy()
         units = F.normalize(torch.cat([e for _, e in self._embedded]).double(), dim=-1).cpu().numpy()
         present = torch.cat([batch.present for batch, _ in self._embedded]).cpu().numpy()
         return index, units, present

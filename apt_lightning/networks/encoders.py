@@ -74,7 +74,7 @@ class FrameEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layers = dense([width, output_dim])
         initialise(self)
-        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.backbone.to(memory_format=torch.channels_last)
 
     def view(self, frames: Tensor) -> Tensor:
         """Turn (B, F, 3, H, W) uint8 frames of any size into what :meth:`forward` takes, with a centre crop."""
@@ -107,9 +107,7 @@ class TokenEncoder(nn.Module):
     table: Tensor
     words: Tensor
 
-    def __init__(
-        self, dim: int, n_words: int, words_size: int, hidden_dim: int = 128, dropout: float = 0.5
-    ) -> None:
+    def __init__(self, dim: int, n_words: int, words_size: int, hidden_dim: int = 128, dropout: float = 0.5) -> None:
         super().__init__()
         self.register_buffer("table", torch.zeros(n_words, dim))
         self.register_buffer("words", torch.zeros(words_size, dtype=torch.uint8))

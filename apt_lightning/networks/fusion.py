@@ -24,9 +24,7 @@ class FusionNet(nn.Module):
         hidden_dims: Sizes of the layers; the last is the size O of the output.
     """
 
-    def __init__(
-        self, n_modalities: int = 3, feature_dim: int = 256, hidden_dims: Sequence[int] = (1024, 512)
-    ) -> None:
+    def __init__(self, n_modalities: int = 3, feature_dim: int = 256, hidden_dims: Sequence[int] = (1024, 512)) -> None:
         super().__init__()
         self.missing = nn.Parameter(torch.zeros(n_modalities, feature_dim))
         self.layers = dense([n_modalities * feature_dim, *hidden_dims])
@@ -83,6 +81,7 @@ class FinalNet(nn.Module):
             if self.normalize:
                 embeddings = F.normalize(embeddings, dim=-1)
         mask = present[..., None]
+        filler: Tensor
         match self.missing_embedding:
             case "learned":
                 filler = self.missing

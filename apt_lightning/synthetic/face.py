@@ -99,9 +99,7 @@ def draw_frames(
     """
     height = size[1]
     wall = _draw_wall(look, size)
-    sprites = [
-        [_draw_person(look, size, mouth / (MOUTHS - 1), blink) for blink in (0, 1)] for mouth in range(MOUTHS)
-    ]
+    sprites = [[_draw_person(look, size, mouth / (MOUTHS - 1), blink) for blink in (0, 1)] for mouth in range(MOUTHS)]
     phase = rng.uniform(0, 2 * np.pi, size=3)
     place = rng.uniform(-0.05, 0.05)
     blink_every, blink_at = rng.uniform(2.5, 4.5), rng.uniform(0, 2.5)

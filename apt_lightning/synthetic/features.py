@@ -71,9 +71,7 @@ def synthetic_features(
     """
     noise, missing = noise or {}, missing or {}
     if not {*noise, *missing} <= set(SIZES) or min([0, *noise.values(), *missing.values()]) < 0:
-        raise UsageError(
-            f"noise {dict(noise)}, missing {dict(missing)}: name {', '.join(SIZES)}; none below 0"
-        )
+        raise UsageError(f"noise {dict(noise)}, missing {dict(missing)}: name {', '.join(SIZES)}; none below 0")
     if max([0, *missing.values()]) > 1:
         raise UsageError(f"missing {dict(missing)}: shares lie between 0 and 1")
     rng = np.random.default_rng(seed)

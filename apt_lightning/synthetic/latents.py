@@ -112,9 +112,7 @@ def draw_splits(source: IntArray, rng: np.random.Generator, grouped: bool = Fals
     return dealt[np.searchsorted(units, source)] if grouped else dealt
 
 
-def draw_latents(
-    source: IntArray, rng: np.random.Generator, cue_share: Mapping[str, float] = CUE_SHARE
-) -> Latents:
+def draw_latents(source: IntArray, rng: np.random.Generator, cue_share: Mapping[str, float] = CUE_SHARE) -> Latents:
     """Draw traits, labels and cues of clips.
 
     Args:
@@ -136,13 +134,10 @@ def draw_latents(
     interview = INTERVIEW_TRAITS * total + np.sqrt(1 - INTERVIEW_TRAITS**2) * rng.standard_normal(len(source))
     interview = INTERVIEW_MEAN + INTERVIEW_SD * interview
     cues = {
-        modality: np.sqrt(share) * traits
-        + np.sqrt(1 - share) * _correlated(source, rng, np.full(5, CUE_NOISE_ICC))
+        modality: np.sqrt(share) * traits + np.sqrt(1 - share) * _correlated(source, rng, np.full(5, CUE_NOISE_ICC))
         for modality, share in cue_share.items()
     }
-    return Latents(
-        traits, labels, np.clip(np.round(interview * INTERVIEW_STEPS) / INTERVIEW_STEPS, 0, 1), cues
-    )
+    return Latents(traits, labels, np.clip(np.round(interview * INTERVIEW_STEPS) / INTERVIEW_STEPS, 0, 1), cues)
 
 
 def _correlated(source: IntArray, rng: np.random.Generator, icc: FloatArray) -> FloatArray:

@@ -101,8 +101,7 @@ def _annotations(clips: Sequence[ClipPlan]) -> python2.Value:
     # Both forms occur in the real files, so readers must meet both.
     number = np.float64 if clips and clips[0].split == "train" else float
     return {
-        trait: {clip: number(row[column]) for clip, row in scores.items()}
-        for column, trait in enumerate(LABEL_ORDER)
+        trait: {clip: number(row[column]) for clip, row in scores.items()} for column, trait in enumerate(LABEL_ORDER)
     }
 
 
@@ -120,7 +119,5 @@ def _zip(members: dict[str, bytes]) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         for name, content in members.items():
-            archive.writestr(
-                zipfile.ZipInfo(name), content
-            )  # ZipInfo's fixed date keeps the bytes repeatable
+            archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date keeps the bytes repeatable
     return data.getvalue()

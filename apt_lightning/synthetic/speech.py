@@ -91,9 +91,7 @@ def speak(text: str, voice: Voice, seconds: float, rng: np.random.Generator) -> 
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(sound), 2 / SAMPLE_RATE), 500) / 500)
     spectrum *= 10 ** (voice.tilt * octaves / 20)
     n_samples = round(seconds * SAMPLE_RATE)
-    sound = np.fft.irfft(spectrum, n_samples) * (
-        n_samples / len(sound)
-    )  # the longer inverse doubles the rate
+    sound = np.fft.irfft(spectrum, n_samples) * (n_samples / len(sound))  # the longer inverse doubles the rate
     sound *= 10 ** (voice.gain / 20) / max(float(np.quantile(np.abs(sound), 0.999)), 1e-9)
     return np.clip(sound, -1, 1).astype(np.float32)
 
@@ -107,9 +105,7 @@ def load_espeak() -> ModuleType:
     try:
         import espeakng_loader
     except ImportError:
-        raise UsageError(
-            'the synthetic set speaks through eSpeak NG: pip install "apt-lightning[synthetic]"'
-        ) from None
+        raise UsageError('the synthetic set speaks through eSpeak NG: pip install "apt-lightning[synthetic]"') from None
     return espeakng_loader  # type: ignore[no-any-return]
 
 

@@ -58,9 +58,7 @@ TEMPLATES = (
     "when you {verb} the {topic} you get a {adjective} {noun}",
     "people {verb} me and I {verb} some {adjective} {noun}",
 )
-_CELLS = {
-    kind: [[pole.split() for pole in poles] for poles in by_trait] for kind, by_trait in LEXICON.items()
-}
+_CELLS = {kind: [[pole.split() for pole in poles] for poles in by_trait] for kind, by_trait in LEXICON.items()}
 
 
 def compose(cues: FloatArray, n_words: int, habits: np.random.Generator, rng: np.random.Generator) -> str:

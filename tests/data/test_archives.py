@@ -80,12 +80,8 @@ def tree(folder):
 
 
 def nested(data):
-    (data / "train-1.zip").write_bytes(
-        pack([("training80_01.zip", pack(CLIPS)), ("training80_02.zip", pack([]))])
-    )
-    (data / "train-annotation.zip").write_bytes(
-        pack([("annotation_training.pkl", b"x" * 900)], zipfile.ZIP_DEFLATED)
-    )
+    (data / "train-1.zip").write_bytes(pack([("training80_01.zip", pack(CLIPS)), ("training80_02.zip", pack([]))]))
+    (data / "train-annotation.zip").write_bytes(pack([("annotation_training.pkl", b"x" * 900)], zipfile.ZIP_DEFLATED))
 
 
 WANTED = {
@@ -202,9 +198,7 @@ def test_missing_and_wrong_keys_are_named(tmp_path, monkeypatch, keys):
     for number, key in enumerate(keys):  # of 600, two or three pass the format's one-byte test
         monkeypatch.setenv(f"APT_ZIP_KEY_{number}", key)
     state = f"none of the {len(keys)} keys given opens it" if keys else "encrypted"
-    with pytest.raises(
-        DataError, match=f"{state}; set its key in an environment variable such as APT_ZIP_KEY"
-    ) as e:
+    with pytest.raises(DataError, match=f"{state}; set its key in an environment variable such as APT_ZIP_KEY") as e:
         unpack_data(tmp_path)
     assert not any(key in str(e.value) for key in keys)
     assert not (tmp_path / "test-1").exists() or tree(tmp_path / "test-1") == {}
@@ -248,9 +242,7 @@ def link(name, mode=stat.S_IFLNK | 0o777):
 def test_hostile_members_are_refused_before_anything_is_written(tmp_path, members, match):
     data = tmp_path / "in" / "data"
     data.mkdir(parents=True)
-    (data / "test-1.zip").write_bytes(
-        pack([("good.mp4", b"x"), *members]) if "in an" not in match else pack(members)
-    )
+    (data / "test-1.zip").write_bytes(pack([("good.mp4", b"x"), *members]) if "in an" not in match else pack(members))
     with pytest.raises(DataError, match=match) as caught:
         unpack(data, tmp_path / "in" / "out")
     assert "\n" not in str(caught.value)
@@ -288,9 +280,7 @@ def test_a_size_that_lies_writes_no_more_than_it_says(tmp_path):
 @pytest.mark.parametrize("change", [lambda d: d[:-30], lambda d: b"", lambda d: d.replace(b"one", b"0ne")])
 def test_damage(tmp_path, change):
     (tmp_path / "b.zip").write_bytes(change(pack(CLIPS)))
-    with pytest.raises(
-        DataError, match=r"b\.zip: damaged, or of a kind that cannot be read .*; download it again"
-    ):
+    with pytest.raises(DataError, match=r"b\.zip: damaged, or of a kind that cannot be read .*; download it again"):
         unpack_data(tmp_path)
 
 

@@ -3,10 +3,37 @@ import re
 from apt_lightning.data.faults import FAULTS, Outcome
 
 # Item 1 of the requirement: what must be named.
-REQUIRED = """missing-file label-without-clip clip-without-label zero-length truncated not-a-video no-video no-audio
-silent-audio short-audio clipped-audio few-frames frozen-picture black-picture rotated variable-rate
-several-video-streams wrong-aspect empty-transcript no-known-word duplicate-content case-collision leading-dash
-non-ascii-name label-out-of-range label-missing timeout decoder-crash out-of-memory""".split()
+REQUIRED = [
+    "missing-file",
+    "label-without-clip",
+    "clip-without-label",
+    "zero-length",
+    "truncated",
+    "not-a-video",
+    "no-video",
+    "no-audio",
+    "silent-audio",
+    "short-audio",
+    "clipped-audio",
+    "few-frames",
+    "frozen-picture",
+    "black-picture",
+    "rotated",
+    "variable-rate",
+    "several-video-streams",
+    "wrong-aspect",
+    "empty-transcript",
+    "no-known-word",
+    "duplicate-content",
+    "case-collision",
+    "leading-dash",
+    "non-ascii-name",
+    "label-out-of-range",
+    "label-missing",
+    "timeout",
+    "decoder-crash",
+    "out-of-memory",
+]
 
 
 def test_every_required_fault_has_a_sentence_and_an_outcome():

@@ -13,9 +13,7 @@ def write(path, content):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize(
-    "encode", [str.encode, lambda t: codecs.BOM_UTF8 + t.encode(), lambda t: t.encode("utf-16")]
-)
+@pytest.mark.parametrize("encode", [str.encode, lambda t: codecs.BOM_UTF8 + t.encode(), lambda t: t.encode("utf-16")])
 def test_separators_and_byte_order_marks_give_the_same_rows(tmp_path, separator, encode):
     text = 'Openness,clip,extra\n0.5,é 1.mp4,x\n\n0.25,"b.mp4",\n'.replace(",", separator)
     rows = read_table(write(tmp_path / "t.csv", encode(text)), ["clip"], ["openness", "split"])

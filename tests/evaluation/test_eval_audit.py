@@ -56,9 +56,7 @@ def change(found, split, function):
 
 
 def codes(found, digests=()):
-    return {
-        (f.code, f.where) for f in audit(found, dict(digests), resamples=0).findings if f.severity != "note"
-    }
+    return {(f.code, f.where) for f in audit(found, dict(digests), resamples=0).findings if f.severity != "note"}
 
 
 @pytest.mark.parametrize("steps", [True, False])
@@ -111,9 +109,7 @@ def test_rows_under_other_names_are_found():
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_uniform_placeholder_split_is_found(split):
-    found = audit(
-        change(clips(), split, lambda labels, rng: rng.random(labels.shape)), {}, resamples=0
-    ).findings
+    found = audit(change(clips(), split, lambda labels, rng: rng.random(labels.shape)), {}, resamples=0).findings
     assert [(f.severity, f.code, f.where) for f in found] == [("error", "placeholder", split)]
     assert "EXT, NEU, AGR, CON, OPE spread evenly" in found[0].text
 
@@ -132,14 +128,10 @@ def test_swapped_columns_are_found(a, b, steps):
 def test_a_source_in_two_splits_is_found():
     found = clips()
     moved = next(i for i, clip in enumerate(found) if clip.split == "train" and clip.name.startswith("s7"))
-    found[moved] = dataclasses.replace(
-        found[moved], source=next(c.source for c in found if c.split == "test")
-    )
+    found[moved] = dataclasses.replace(found[moved], source=next(c.source for c in found if c.split == "test"))
     result = audit(found, {}, resamples=0)
     assert result.shared == {"train and validation": 0, "train and test": 1, "validation and test": 0}
-    assert [(f.severity, f.code, f.where) for f in result.findings] == [
-        ("warning", "shared-sources", "train and test")
-    ]
+    assert [(f.severity, f.code, f.where) for f in result.findings] == [("warning", "shared-sources", "train and test")]
     siblings = sum(clip.source == found[moved].source and clip.split == "test" for clip in found)
     assert result.siblings["test"][0] == siblings >= 1
 
@@ -160,12 +152,7 @@ def test_a_duplicated_clip_across_splits_is_found(tmp_path):
     result = audit(found, digests, resamples=0)
     assert sorted(result.duplicates["files"][0]) == sorted([a, b]) and len(result.duplicates["files"]) == 1
     (error,) = [f for f in result.findings if f.code == "duplicate-files"]
-    assert (
-        error.severity == "error"
-        and error.where == "test and train (1)"
-        and a in error.text
-        and b in error.text
-    )
+    assert error.severity == "error" and error.where == "test and train (1)" and a in error.text and b in error.text
 
 
 def test_a_repeated_transcript_is_found_and_short_ones_are_not():

@@ -23,9 +23,7 @@ def test_look_up_equals_its_formula_clip_by_clip():
     mean = np.nanmean(train, axis=0)
     for row, source in zip(got, asked, strict=True):
         for j in range(5):
-            own = np.array(
-                [t[j] for t, s in zip(train, sources, strict=True) if s == source and not np.isnan(t[j])]
-            )
+            own = np.array([t[j] for t, s in zip(train, sources, strict=True) if s == source and not np.isnan(t[j])])
             n = len(own)
             expected = mean[j] + n / (n + 0.75) * (own.mean() - mean[j]) if n else mean[j]
             assert row[j] == pytest.approx(expected, abs=1e-12)

@@ -18,9 +18,7 @@ def table(n=400, slope=0.6, missing=0.1, seed=0):
     true = np.round(np.clip(rng.normal(0.5, 0.15, (n, 5)), 0, 1) * 100) / 100
     predicted = 0.5 + slope * (true - 0.5) + 0.05 * rng.normal(size=(n, 5))
     true[rng.random((n, 5)) < missing] = np.nan
-    return Predictions(
-        [str(i) for i in range(n)], [str(i // 2) for i in range(n)], np.zeros(n), true, predicted
-    )
+    return Predictions([str(i) for i in range(n)], [str(i // 2) for i in range(n)], np.zeros(n), true, predicted)
 
 
 def test_slopes_equal_linear_regression():

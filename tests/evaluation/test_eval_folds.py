@@ -37,9 +37,7 @@ def test_order_of_the_clips_does_not_matter_and_the_seed_does():
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.sampled_from("abcdefgh"), min_size=1).filter(lambda s: len(set(s)) >= 3), st.integers(0, 99)
-)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1).filter(lambda s: len(set(s)) >= 3), st.integers(0, 99))
 def test_any_sources_can_be_cut_in_three(sources, seed):
     folds = grouped_folds(sources, 3, seed)
     assert sorted(source for group in folds.groups for source in group) == sorted(set(sources))

@@ -94,9 +94,7 @@ def test_low_and_high_follow_the_training_thresholds():
 
 def test_eq_9_of_the_paper():
     p = random_table(50, 0.0)
-    assert score(p, resamples=0).values["1-MAE"][5] == pytest.approx(
-        1 - np.abs(p.true - p.predicted).sum() / (5 * 50)
-    )
+    assert score(p, resamples=0).values["1-MAE"][5] == pytest.approx(1 - np.abs(p.true - p.predicted).sum() / (5 * 50))
 
 
 LABELS = np.linspace(0.2, 0.8, 10)[:, None] * np.ones(5)

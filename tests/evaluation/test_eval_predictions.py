@@ -82,18 +82,14 @@ def test_a_damaged_file_is_refused(tmp_path, before, after, message):
 
 def test_rows_can_be_taken_and_joined():
     whole = table()
-    again = Predictions.join(
-        [whole.select(np.array([2, 3])), whole.select(whole.seen_source & (np.arange(4) < 1))]
-    )
+    again = Predictions.join([whole.select(np.array([2, 3])), whole.select(whole.seen_source & (np.arange(4) < 1))])
     assert again.clips == [whole.clips[i] for i in (2, 3, 0)]
     np.testing.assert_array_equal(again.predicted, whole.predicted[[2, 3, 0]])
     with pytest.raises(DataError, match="more than once"):
         Predictions.join([whole, whole])
     assert again.classes is None
     part = whole.with_statistics(TraitStatistics(np.full(5, 0.5), np.full(5, 0.1)))
-    np.testing.assert_array_equal(
-        Predictions.join([part.select(np.array([3])), table(0)]).true, whole.true[3:]
-    )
+    np.testing.assert_array_equal(Predictions.join([part.select(np.array([3])), table(0)]).true, whole.true[3:])
     np.testing.assert_array_equal(part.select(np.array([3, 1])).classes, part.classes[[3, 1]])
     assert Predictions.join([part.select(np.array([3])), whole.select(np.array([1]))]).classes is None
 

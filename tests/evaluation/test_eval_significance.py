@@ -81,16 +81,11 @@ def seeds_of_equal_methods(rng, n_seeds, spread=0.01, sources=80):
 def test_seeds_count_as_a_source_of_chance():
     rng = np.random.default_rng(0)
     several, one = [
-        [
-            compare(*seeds_of_equal_methods(rng, k), resamples=200).metrics["1-MAE"].p[5] < 0.05
-            for _ in range(100)
-        ]
+        [compare(*seeds_of_equal_methods(rng, k), resamples=200).metrics["1-MAE"].p[5] < 0.05 for _ in range(100)]
         for k in (4, 1)
     ]
     assert np.mean(several) < 0.12
-    assert (
-        np.mean(one) > 0.4
-    )  # the same clips with one network a side: chance of training looks like a method
+    assert np.mean(one) > 0.4  # the same clips with one network a side: chance of training looks like a method
 
 
 def test_difference_and_interval_of_a_paired_mean():
@@ -124,9 +119,7 @@ def test_order_of_the_clips_does_not_matter_and_swapping_changes_the_sign():
     one, two, back = compare([a], [b]), compare([a], [shuffled]), compare([b], [a])
     for metric in METRICS:
         np.testing.assert_allclose(one.metrics[metric].p, two.metrics[metric].p, rtol=1e-6)
-        np.testing.assert_allclose(
-            one.metrics[metric].difference, -back.metrics[metric].difference, atol=1e-12
-        )
+        np.testing.assert_allclose(one.metrics[metric].difference, -back.metrics[metric].difference, atol=1e-12)
         np.testing.assert_allclose(one.metrics[metric].lower, -back.metrics[metric].upper, atol=1e-9)
 
 
@@ -142,12 +135,8 @@ def test_what_cannot_be_tested_is_undefined():
     d = compare([one_source], [system(2, n=6, per_source=6)]).metrics["1-MAE"]
     assert np.isnan(d.p).all() and np.isnan(d.lower).all() and np.isfinite(d.difference).all()
     comparison = compare([one_source], [system(2, n=6, per_source=6)])
-    assert "nan" not in comparison_text(comparison, "a", "b") and "undefined" in comparison_text(
-        comparison, "a", "b"
-    )
-    assert (
-        json.loads(json.dumps(comparison.to_dict(), allow_nan=False))["metrics"]["1-MAE"]["p"] == [None] * 6
-    )
+    assert "nan" not in comparison_text(comparison, "a", "b") and "undefined" in comparison_text(comparison, "a", "b")
+    assert json.loads(json.dumps(comparison.to_dict(), allow_nan=False))["metrics"]["1-MAE"]["p"] == [None] * 6
 
 
 def test_holm_by_hand():

@@ -74,9 +74,7 @@ def test_every_voice_speaks(variant):
 
 def test_voice_and_look_move_with_their_cues():
     def pair(level):
-        return [
-            chosen(np.full(5, level), *np.random.default_rng(1).spawn(2)) for chosen in (voice_of, look_of)
-        ]
+        return [chosen(np.full(5, level), *np.random.default_rng(1).spawn(2)) for chosen in (voice_of, look_of)]
 
     (low_voice, low_look), (high_voice, high_look) = pair(-1.5), pair(1.5)
     assert high_voice.gain > low_voice.gain and high_voice.rate > low_voice.rate

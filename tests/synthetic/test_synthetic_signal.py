@@ -38,9 +38,7 @@ def test_feature_vectors_of_each_modality_beat_the_floor_and_all_beat_each():
     train, test = drawn.split == "train", drawn.split == "test"
     scores = {name: _r2(x, drawn.labels, train, test) for name, x in drawn.features.items()}
     assert min(scores.values()) > 0.05 and max(scores.values()) < 0.5
-    assert (
-        _r2(np.hstack(list(drawn.features.values())), drawn.labels, train, test) > max(scores.values()) + 0.05
-    )
+    assert _r2(np.hstack(list(drawn.features.values())), drawn.labels, train, test) > max(scores.values()) + 0.05
 
 
 def test_another_seed_is_another_sample_of_the_same_world():
@@ -67,9 +65,7 @@ def test_noise_and_gaps_change_only_their_modality():
     )
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"noise": {"smell": 1.0}}, {"missing": {"audio": 1.5}}, {"noise": {"text": -1.0}}]
-)
+@pytest.mark.parametrize("wrong", [{"noise": {"smell": 1.0}}, {"missing": {"audio": 1.5}}, {"noise": {"text": -1.0}}])
 def test_wrong_regimes_are_refused(wrong):
     with pytest.raises(UsageError):
         synthetic_features(10, **wrong)
