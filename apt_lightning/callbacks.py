@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import override
 
@@ -25,27 +27,47 @@ METRICS = "metrics.csv"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves to a temporary name in the same folder and renames, so that a kill never leaves half a file."""
+    """Writes checkpoints whole or not at all, and ``best.ckpt`` only together with the next other one.
+
+    Early in training nearly every epoch is the best so far, and a file with a frozen ResNet-50 takes as long as
+    an epoch of stage 2; so ``best.ckpt`` waits in memory until :class:`ResumePoint` saves. A kill before that loses
+    both, and the resumed run comes to the same best epoch again.
+    """
+
+    def __init__(self) -> None:
+        self._best: tuple[dict[str, Any], str | os.PathLike[str]] | None = None
 
     @override
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
+        if Path(path).name == BEST:  # its tensors are the ones in training
+            copied = apply_to_collection(checkpoint, Tensor, lambda x: x.detach().to("cpu", copy=True))
+            self._best = copied, path
+            return
+        self.teardown()
         write_atomically(checkpoint, path)
+
+    @override
+    def teardown(self) -> None:
+        """Write what waits."""
+        if self._best is not None:
+            write_atomically(*self._best)
+            self._best = None
 
 
 class ResumePoint(Checkpoint):
-    """Writes ``last.ckpt`` at the end of an epoch, at most every ``seconds``, and after the last epoch.
+    """Writes ``last.ckpt`` after the first and the last epoch, and after as many others as a share of time allows.
 
     Args:
         folder: Run folder.
-        seconds: Shortest time between two files; saving a frozen ResNet-50 takes as long as an epoch of stage 2.
+        share: Part of the training time that may go into writing checkpoints.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], seconds: float = 20.0) -> None:
+    def __init__(self, folder: str | os.PathLike[str], share: float = 0.03) -> None:
         self.path = Path(folder, LAST)
-        self.seconds = seconds
-        self._saved_at = time.monotonic()
+        self.share = share
+        self._due_at = 0.0
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,16 +79,18 @@ class ResumePoint(Checkpoint):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        due = trainer.strategy.broadcast(last or time.monotonic() - self._saved_at >= self.seconds)
-        if due:
+        start = time.monotonic()
+        if trainer.strategy.broadcast(last or start >= self._due_at):
             trainer.save_checkpoint(self.path, weights_only=False)
-            self._saved_at = time.monotonic()
+            end = time.monotonic()
+            self._due_at = end + (end - start) / self.share
 
 
-class EpochTable(Callback):
+class EpochTable(Checkpoint):
     """Keeps ``metrics.csv``, one row an epoch; a resumed run replaces the rows from its first epoch on.
 
-    Lightning's CSVLogger deletes the rows of the interrupted run.
+    Lightning's CSVLogger deletes the rows of the interrupted run. Other callbacks than those of class ``Checkpoint``
+    run before the module logs the training loss of the epoch.
 
     Args:
         folder: Run folder.

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 from apt_lightning import __version__
 from apt_lightning.callbacks import BEST, LAST
 from apt_lightning.data.store import Store
+from apt_lightning.data.worker import die_with
 from apt_lightning.errors import UsageError
 from apt_lightning.evaluation.folds import grouped_folds, write_folds
 from apt_lightning.stages import UNITS, Unit
@@ -154,16 +156,17 @@ def execute(job: Job, resumed: bool, isolate: bool) -> None:
     commands = [["fit", *job.arguments, *resume]]
     if job.unit.test:
         commands.append(["test", *job.arguments])
-    if isolate:
-        for command in commands:
-            subprocess.run([sys.executable, "-m", "apt_lightning", *command], check=True)
-        return
     from apt_lightning.cli.lightning import run_lightning
 
     for command in commands:
-        status = run_lightning(command)
+        status = _run_apart(command) if isolate else run_lightning(command)
         if status:
             raise UsageError(f"stage {job.unit.name} ended with status {status}: apt {' '.join(command)}")
+
+
+def _run_apart(command: list[str]) -> int:
+    words = [sys.executable, "-m", "apt_lightning", *command]
+    return subprocess.run(words, preexec_fn=partial(die_with, os.getpid())).returncode
 
 
 def read_settings(out: str | os.PathLike[str]) -> RunSettings:

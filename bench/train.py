@@ -79,7 +79,7 @@ def with_lightning(name: str, n_train: int, n_validation: int, epochs: int) -> f
             default_root_dir=folder,
             enable_progress_bar=False,
             plugins=[AtomicCheckpointIO()],
-            callbacks=[EpochTable(folder), best_checkpoint(Path(folder), module), ResumePoint(folder)],
+            callbacks=[best_checkpoint(Path(folder), module), EpochTable(folder), ResumePoint(folder)],
         )
         start = time.perf_counter()
         trainer.fit(module, datamodule=data)

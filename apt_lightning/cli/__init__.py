@@ -71,7 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"\napt: interrupted; the same `apt {words[0]}` command goes on where it stopped", file=sys.stderr)
+        option = " with `--ckpt_path=last`" if words[0] == "fit" else ""
+        print(
+            f"\napt: interrupted; the same `apt {words[0]}` command{option} goes on where it stopped", file=sys.stderr
+        )
         return INTERRUPTED
     except (AptError, OSError, MemoryError) as error:
         if debug:

@@ -12,9 +12,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
-from apt_lightning.callbacks import BEST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
 from apt_lightning.checkpoint import update_entry
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
 from apt_lightning.embeddings import write_embeddings
@@ -106,6 +107,9 @@ class AptCLI(LightningCLI):
         if subcommand in ("validate", "test", "predict"):
             config = self.config[subcommand]
             config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
+        elif subcommand == "fit" and self.config.fit.ckpt_path == "last":
+            last = Path(self.config.fit.run_dir, LAST)
+            self.config.fit.ckpt_path = str(last) if last.is_file() else None
         if subcommand and self.config[subcommand].ckpt_path and not Path(self.config[subcommand].ckpt_path).is_file():
             raise CheckpointError(
                 f"no checkpoint at {self.config[subcommand].ckpt_path}; train the stage first with `apt fit`,"
@@ -128,7 +132,7 @@ class AptCLI(LightningCLI):
         patience = self._get(self.config, "patience")
         model: BaseModule = self.model
         best = best_checkpoint(folder, model)
-        callbacks = [*callbacks, EpochTable(folder), best, ResumePoint(folder)]
+        callbacks = [*callbacks, best, EpochTable(folder), ResumePoint(folder)]
         if config["enable_progress_bar"] is not False:
             callbacks.append(TrainingBar())
         if patience is not None:
@@ -221,12 +225,16 @@ def run_lightning(words: list[str]) -> int:
 
     Returns:
         Exit status.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C or SIGTERM, which schedulers send, ended it.
     """
     quiet()
     try:
         AptCLI(words)
     except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
+        # Lightning turns Ctrl-C into exit(1), and SIGTERM at the end of a step into an exit without a status.
+        if isinstance(stop, SIGTERMException) or isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         return int(stop.code or 0)
     return 0

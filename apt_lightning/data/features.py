@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""
 BATCH = 32
 """Clips per forward pass."""
+STALE = 60.0
+"""Age in seconds from which an unfinished file, written in milliseconds, is what a killed process left."""
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -76,6 +79,10 @@ def frozen_features(
         with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=not to_do) as bar:
             for i in missing:
                 _write(files[i], _encode(encoder, clips, chunks[i], device, autocast, bar))
+        for left in target.glob("*.tmp"):
+            with suppress(FileNotFoundError):  # another process may remove or finish it now
+                if time.time() - left.stat().st_mtime > STALE:
+                    left.unlink()
         barrier()
         columns.append(np.concatenate([np.load(file) for file in files]))
     return torch.from_numpy(np.stack(columns, axis=1))

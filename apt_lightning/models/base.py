@@ -125,6 +125,7 @@ class BaseModule(LightningModule):
         torch.manual_seed((self._seed + _EPOCH_STRIDE * (self.current_epoch + 1)) % 2**63)
         self._loss_sum = torch.zeros((), device=self.device)
         self._loss_count = 0
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def track_loss(self, loss: Tensor) -> Tensor:
         """Add to the epoch's mean loss, without a synchronisation per step."""
@@ -135,7 +136,6 @@ class BaseModule(LightningModule):
     @override
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self._loss_sum / max(1, self._loss_count), sync_dist=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     @override
     def configure_optimizers(self) -> Any:
