@@ -149,7 +149,7 @@ def _epochs(path: Path) -> dict[str, FloatArray]:
 
 
 def _curve(run: Run, unit: Unit, tables: Sequence[dict[str, FloatArray]]) -> Picture:
-    monitor, better = ("val/loss", np.nanargmin) if unit.config == "stage3" else ("val/accuracy", np.nanargmax)
+    monitor = "val/precision" if unit.config == "stage3" else "val/accuracy"
 
     def draw(axes: Any) -> None:
         upper, lower = axes
@@ -159,10 +159,10 @@ def _curve(run: Run, unit: Unit, tables: Sequence[dict[str, FloatArray]]) -> Pic
                 if name in table:
                     place.plot(epoch, table[name], color=colour, lw=1.3, marker="." if len(epoch) < 3 else "")
             if monitor in table and np.isfinite(table[monitor]).any():
-                best = int(better(table[monitor]))
+                best = int(np.nanargmax(table[monitor]))
                 lower.plot(epoch[best], table[monitor][best], "D", ms=4, color=FINAL)
         upper.set_ylabel("training loss")
-        lower.set_ylabel("validation loss" if unit.config == "stage3" else "validation 1-MAE")
+        lower.set_ylabel("retrieval, P@10" if unit.config == "stage3" else "validation 1-MAE")
         lower.set_xlabel("epoch")
         lower.xaxis.get_major_locator().set_params(integer=True)
 
