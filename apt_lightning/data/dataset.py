@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 from apt_lightning.data.batch import Batch, Inputs
 from apt_lightning.data.pictures import decode_pictures
 from apt_lightning.data.store import MODALITIES, Store
+from apt_lightning.data.text import N_SPECIAL, encode
+from apt_lightning.data.word_vectors import WordVectors
 
 
 class ClipDataset(Dataset[Batch]):
@@ -22,7 +24,7 @@ class ClipDataset(Dataset[Batch]):
         modalities: Columns of ``present``, and of ``features`` or ``inputs``.
         features: (N, M, Q) cached features for every clip of the store; raw inputs are read if not given.
         vocabulary: Words that the reader's word numbers stand for, row 2 onwards; the store's own if not given.
-            Words outside it become the unknown word.
+            Words outside it become the unknown word, and a clip without any other has no text.
     """
 
     def __init__(
@@ -39,21 +41,23 @@ class ClipDataset(Dataset[Batch]):
         self.present = torch.from_numpy(np.ascontiguousarray(store.present[:, columns]))
         self.traits = torch.tensor([clip.traits for clip in store.clips], dtype=torch.float32).view(-1, 5)
         self.arrays: dict[str, Tensor] = {}
-        if features is None:
-            for name in self.modalities:
-                if store.kinds[name] == "tokens":
-                    self._add_words(vocabulary)
-                elif store.kinds[name] != "frames":
-                    self.arrays[name] = torch.from_numpy(np.asarray(store.vectors(name)))
+        for name in self.modalities:
+            if store.kinds[name] == "tokens":
+                self._add_words(vocabulary)
+            elif store.kinds[name] != "frames" and features is None:
+                self.arrays[name] = torch.from_numpy(np.asarray(store.vectors(name)))
 
     def _add_words(self, vocabulary: Sequence[str] | None) -> None:
+        """Take the store's word numbers, or number the words of its transcripts anew by the reader's vocabulary."""
         text = self.store.text
-        ids = np.asarray(text.ids, dtype=np.int64)
+        ids, lengths = text.ids, text.lengths
         if vocabulary is not None and list(vocabulary) != list(text.words):
-            row = {word: i + 2 for i, word in enumerate(vocabulary)}
-            ids = np.array([0, 1, *(row.get(word, 1) for word in text.words)])[ids]
-        self.arrays["text"] = torch.from_numpy(ids)
-        self.lengths = torch.from_numpy(np.asarray(text.lengths, dtype=np.int64))
+            known = WordVectors(list(vocabulary), np.zeros((len(vocabulary), 1), np.float32), {})
+            ids, lengths = encode([clip.transcript for clip in self.store.clips], known, ids.shape[1])
+            used = np.array([clip.status != "left out" for clip in self.store.clips])
+            self.present[:, self.modalities.index("text")] = torch.from_numpy((ids >= N_SPECIAL).any(axis=1) & used)
+        self.arrays["text"] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+        self.lengths = torch.from_numpy(np.asarray(lengths, dtype=np.int64))
 
     @property
     def reads_frames(self) -> bool:
