@@ -13,28 +13,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from apt_lightning.data.official import CORRELATION, MEAN, SD, SOURCES, STEPS
 from apt_lightning.traits import SHORT
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-STEPS = np.array([107, 96, 91, 103, 90])
-"""First Impressions labels are k / steps, one number of steps a trait (from the labels)."""
-MEAN = np.array([0.476146, 0.520286, 0.548181, 0.522731, 0.566281])
-SD = np.array([0.152285, 0.153533, 0.136374, 0.155207, 0.146978])
-"""Means and population deviations of the official training labels."""
-CORRELATION = np.array(
-    [
-        [1, 0.80, 0.71, 0.59, 0.77],
-        [0.80, 1, 0.73, 0.72, 0.77],
-        [0.71, 0.73, 1, 0.66, 0.65],
-        [0.59, 0.72, 0.66, 1, 0.58],
-        [0.77, 0.77, 0.65, 0.58, 1],
-    ]
-)
-"""Correlations of the official training labels."""
-SOURCES = 2624
-"""Source videos of the official training split."""
 
 MIN_CLIPS = 30
 """A split with fewer labelled clips gets no verdict from its distribution."""

@@ -13,28 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from apt_lightning.data.official import CORRELATION, MEAN, SD, STEPS
 from apt_lightning.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-MEAN = np.array([0.476146, 0.520286, 0.548181, 0.522731, 0.566281])
-SD = np.array([0.152285, 0.153533, 0.136374, 0.155207, 0.146978])
-STEPS = np.array([107, 96, 91, 103, 90])
-"""Labels lie on the lattice k / STEPS."""
 LOWEST, HIGHEST = np.array([0, 2, 0, 0, 0]), np.array([99, 94, 91, 100, 90])
 """Least and greatest k."""
 ICC = np.array([0.64, 0.62, 0.52, 0.71, 0.59])
 """Agreement of the labels within a source, ICC(1)."""
-CORRELATION = np.array(
-    [  # E     N     A     C     O
-        [1.00, 0.80, 0.71, 0.59, 0.77],
-        [0.80, 1.00, 0.73, 0.72, 0.77],
-        [0.71, 0.73, 1.00, 0.66, 0.65],
-        [0.59, 0.72, 0.66, 1.00, 0.58],
-        [0.77, 0.77, 0.65, 0.58, 1.00],
-    ]
-)
 INTERVIEW_MEAN, INTERVIEW_SD, INTERVIEW_STEPS = 0.50378, 0.15014, 107
 INTERVIEW_TRAITS = 0.9
 """Correlation of the interview score with the sum of the traits (ours: the real one is not in the table)."""

@@ -9,7 +9,8 @@ import scipy.stats
 
 from apt_lightning.evaluation.audit import audit, audit_text
 from apt_lightning.evaluation.duplicates import digest_duplicates
-from apt_lightning.evaluation.labels import CORRELATION, MEAN, SD, STEPS, check_labels, icc
+from apt_lightning.data.official import CORRELATION, MEAN, SD, STEPS
+from apt_lightning.evaluation.labels import check_labels, icc
 from apt_lightning.traits import SHORT
 
 ICC = np.array([0.64, 0.62, 0.52, 0.71, 0.59])
