@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from apt_lightning.data.official import CORRELATION, MEAN, SD, STEPS
 from apt_lightning.evaluation.audit import audit, audit_text
 from apt_lightning.evaluation.duplicates import digest_duplicates
-from apt_lightning.data.official import CORRELATION, MEAN, SD, STEPS
 from apt_lightning.evaluation.labels import check_labels, icc
 from apt_lightning.traits import SHORT
 
