@@ -58,7 +58,7 @@ def data_module(n_train: int, n_validation: int) -> FirstImpressionsDataModule:
         SimpleNamespace(name=f"{i}.mp4", source=str(i), split=split, traits=tuple(row))
         for i, (split, row) in enumerate(zip(splits, labels, strict=True))
     ]
-    kinds = {"audio": "functionals", "visual": "frames", "text": "tokens"}
+    kinds = dict.fromkeys(ENCODERS, "features")
     data = FirstImpressionsDataModule("none", batch_size=128)
     data._store = SimpleNamespace(clips=clips, present=np.ones((n, 3), bool), kinds=kinds)  # type: ignore[assignment]
     data.random_features = torch.rand(n, 3, 256)  # type: ignore[attr-defined]

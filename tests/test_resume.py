@@ -3,12 +3,13 @@
 import csv
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import psutil
@@ -34,21 +35,24 @@ START = multiprocessing.get_context("forkserver")  # a process that has the impo
 START.set_forkserver_preload(["apt_lightning.cli.lightning", "apt_lightning.runner", "matplotlib.pyplot"])
 
 
-def settings(store, out):
-    from apt_lightning.runner import RunSettings
-
-    return RunSettings(store=str(store), out=str(out), stages=str(CONFIGS), options=FLAGS)
-
-
 def train(store, out, units, moment=None):
     """Do a run in this process, with an interruption planted."""
     from apt_lightning import runner
 
     torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(os.devnull, "w")
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     if moment is not None:
         MOMENTS[moment]()
-    runner.run(settings(store, out), units)
+    runner.run(runner.RunSettings(str(store), str(out), stages=str(CONFIGS), options=FLAGS), units)
+
+
+def command(words, log):
+    """An ``apt`` command line in this process, its output in a file."""
+    from apt_lightning.cli import main
+
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115
+    sys.exit(main(words))
 
 
 def start(store, out, units, moment=None):
@@ -176,8 +180,6 @@ def table(path):
 @pytest.fixture(scope="module")
 def vector_store(store_dir, tmp_path_factory):
     """The set's functionals and words, with vectors in place of frames, which would take minutes."""
-    import shutil
-
     from apt_lightning.data.foreign import put_features
     from apt_lightning.data.store import Store
 
@@ -199,9 +201,18 @@ def undisturbed(vector_store, tmp_path_factory):
     return out
 
 
-def test_killed_at_awkward_moments_a_run_ends_as_if_left_alone(vector_store, undisturbed, tmp_path):
-    import shutil
+def is_newer(path, moment):
+    return path.exists() and path.stat().st_mtime_ns > moment
 
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+def test_killed_at_awkward_moments_a_run_ends_as_if_left_alone(vector_store, undisturbed, tmp_path):
     shutil.rmtree(vector_store / "frozen")
     for moment in MOMENTS:
         process = start(vector_store, tmp_path / "run", CHAIN, moment)
@@ -213,3 +224,99 @@ def test_killed_at_awkward_moments_a_run_ends_as_if_left_alone(vector_store, und
     assert process.exitcode == 0
     assert_equal(undisturbed, tmp_path / "run", CHAIN)
     assert not list(vector_store.rglob("*.tmp"))
+
+
+def test_run_that_stopped_early_trains_no_further_epoch(vector_store, tmp_path):
+    flat = ("--model.lr=1e-12", "--model.final_lr=1e-12", "--patience=1")  # no epoch is better than the first
+    units = [replace(CHAIN[0], options=flat)]
+    process = start(vector_store, tmp_path, units, "before the intervals")
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    before = (tmp_path / "seed42" / units[0].name / "metrics.csv").read_bytes()
+    assert before.count(b"\n") == 3
+    process = start(vector_store, tmp_path, units)
+    process.join()
+    assert process.exitcode == 0
+    assert (tmp_path / "seed42" / units[0].name / "metrics.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["run", "fit"])
+def test_interrupted_command_says_how_to_go_on_and_does(vector_store, tmp_path, name, sent):
+    flags = [*FLAGS, "--trainer.max_epochs=100000"]
+    if name == "run":
+        folder, again = tmp_path / "seed42" / "stage1_audio", []
+        words = [f"--store={vector_store}", f"--out={tmp_path}", f"--stages={CONFIGS}", f"--options={flags}"]
+    else:
+        folder, again = tmp_path, ["--ckpt_path=last"]
+        words = [f"--config={CONFIGS}/stage1_audio.yaml", f"--data.store={vector_store}", f"--run_dir={folder}", *flags]
+    first = interrupt([name, *words, *again], tmp_path / "log.txt", folder, sent)
+    saved = torch.load(folder / "last.ckpt", weights_only=True)["epoch"]
+    second = interrupt([name, *words, *again], tmp_path / "log.txt", folder, sent)
+    assert 0 < saved < len(second) - 2
+    assert second[: saved + 2] == first[: saved + 2]  # the seconds of an epoch that is trained again would differ
+
+
+def interrupt(words, log, folder, sent):
+    """Lines of ``metrics.csv`` of a command that was sent a signal once it had written ``last.ckpt`` twice."""
+    process = START.Process(target=command, args=(words, log))
+    process.start()
+    for _ in range(2):
+        wait_for(partial(is_newer, folder / "last.ckpt", time.time_ns()))
+    os.kill(process.pid, sent)
+    process.join(60)
+    assert process.exitcode == 130
+    again = " ".join(word for word in words if words.index(word) == 0 or word == "--ckpt_path=last")
+    lines = log.read_text().splitlines()
+    assert lines[-1] == f"apt: interrupted; `apt {again}` with the same options goes on where it stopped"
+    assert not any("Traceback" in line for line in lines)
+    return (folder / "metrics.csv").read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments(vector_store, undisturbed, tmp_path):
+    rng = np.random.default_rng(5)
+    kills, finished = 0, 0
+    while kills < KILLS or not finished:
+        out = tmp_path / f"run{finished}"
+        process = start(vector_store, out, CHAIN)
+        process.join(rng.uniform(0.05, 2.5) if kills < KILLS else None)
+        if process.exitcode is None:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.join()
+            kills += 1
+            assert not psutil.wait_procs(children, timeout=20)[1]
+            age_unfinished(vector_store)
+        else:
+            assert process.exitcode == 0
+            assert_equal(undisturbed, out, CHAIN)
+            finished += 1
+            if finished % 2:  # half of the runs compute the frozen features too
+                shutil.rmtree(vector_store / "frozen")
+    assert not list(vector_store.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_killing_a_run_ends_the_processes_of_its_stages(vector_store, tmp_path):
+    flags = [*FLAGS, "--trainer.max_epochs=100000", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    words = [
+        f"--store={vector_store}",
+        f"--out={tmp_path}",
+        f"--stages={CONFIGS}",
+        f"--options={flags}",
+        "--isolate=true",
+    ]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "apt_lightning", "run", *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for((tmp_path / "seed42" / "stage1_audio" / "last.ckpt").exists, 120)
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert len(children) >= 2
+    run.kill()
+    run.wait()
+    assert not psutil.wait_procs(children, timeout=30)[1]

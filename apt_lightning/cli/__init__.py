@@ -71,10 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        option = " with `--ckpt_path=last`" if words[0] == "fit" else ""
-        print(
-            f"\napt: interrupted; the same `apt {words[0]}` command{option} goes on where it stopped", file=sys.stderr
-        )
+        again = f"apt {words[0]}" + (" --ckpt_path=last" if words[0] == "fit" else "")
+        print(f"\napt: interrupted; `{again}` with the same options goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
     except (AptError, OSError, MemoryError) as error:
         if debug:

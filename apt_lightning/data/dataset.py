@@ -56,8 +56,9 @@ class ClipDataset(Dataset[Batch]):
             ids, lengths = encode([clip.transcript for clip in self.store.clips], known, ids.shape[1])
             used = np.array([clip.status != "left out" for clip in self.store.clips])
             self.present[:, self.modalities.index("text")] = torch.from_numpy((ids >= N_SPECIAL).any(axis=1) & used)
-        self.arrays["text"] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
-        self.lengths = torch.from_numpy(np.asarray(lengths, dtype=np.int64))
+        if self.features is None:
+            self.arrays["text"] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+            self.lengths = torch.from_numpy(np.asarray(lengths, dtype=np.int64))
 
     @property
     def reads_frames(self) -> bool:
