@@ -49,8 +49,10 @@ def seconds(command: list[str], rounds: int) -> list[float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clip", help="A clip, with --checkpoint.")
-    parser.add_argument("--checkpoint", help="A stage-4 checkpoint.")
+    demo = Path("demo")
+    parser.add_argument("--clip", default=next(demo.glob("data/test-1/*/*.mp4"), None), help="A clip; the demo's.")
+    checkpoint = demo / "run" / "seed42" / "stage4" / "best.ckpt"
+    parser.add_argument("--checkpoint", default=checkpoint, help="A stage-4 checkpoint; the demo's.")
     parser.add_argument("--backbone", default="resnet18", help="ResNet of the bare calls, as in the checkpoint.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", help="Write the figures here.")
@@ -63,11 +65,12 @@ def main() -> None:
         "fit --help": ["fit", "--help"],
     }.items():
         figures[f"startup/{name}"] = {"seconds": statistics.median(seconds([*apt, *words], args.rounds))}
-    if args.clip and args.checkpoint:
+    if args.clip and Path(args.checkpoint).is_file():
         ours, bare = [], []
         for _ in range(args.rounds):
-            ours += seconds([*apt, "score", args.clip, "--checkpoint", args.checkpoint, "--transcript", "hello"], 1)
-            bare += seconds([sys.executable, "-c", BARE, args.clip, args.backbone], 1)
+            words = ["score", str(args.clip), "--checkpoint", str(args.checkpoint), "--transcript", "hello"]
+            ours += seconds([*apt, *words], 1)
+            bare += seconds([sys.executable, "-c", BARE, str(args.clip), args.backbone], 1)
         ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
         figures["startup/score"] = {
             "seconds": statistics.median(ours),

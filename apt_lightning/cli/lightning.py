@@ -242,7 +242,11 @@ def run_lightning(words: list[str]) -> int:
 
 def quiet() -> None:
     """Drop notices of Lightning that are expected here; each is named."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+        "lightning.fabric.utilities.seed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "LightningCLI's args parameter is intended",  # our entry point passes the words itself

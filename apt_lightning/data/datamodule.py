@@ -61,6 +61,11 @@ class FirstImpressionsDataModule(LightningDataModule):
         withhold_test: bool = False,
     ) -> None:
         super().__init__()
+        least = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1), "fold": (fold, 1)}
+        least["num_workers"] = (num_workers, 0)
+        for name, (value, lowest) in least.items():
+            if value < lowest:
+                raise UsageError(f"`data.{name}` must be at least {lowest}, got {value}")
         self.store_path = store
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

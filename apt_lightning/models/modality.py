@@ -46,7 +46,7 @@ class ModalityModule(RegressionModule):
     def __init__(
         self,
         modality: Literal["audio", "visual", "text"],
-        backbone: str = "resnet50",
+        backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50",
         hidden_dims: list[int] = [1024],  # noqa: B006  (plain data for jsonargparse; never changed)
         gru_dim: int = 128,
         dropout: float = 0.5,

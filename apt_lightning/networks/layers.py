@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from apt_lightning.errors import UsageError
+
 
 def dense(sizes: Sequence[int]) -> nn.Sequential:
     """Fully connected layers, each followed by ReLU.
@@ -12,10 +14,15 @@ def dense(sizes: Sequence[int]) -> nn.Sequential:
     Args:
         sizes: Input size, then the size of each layer.
 
+    Raises:
+        UsageError: If a size is below 1.
+
     Example:
         >>> sum(p.numel() for p in dense([88, 1024, 256]).parameters())
         353536
     """
+    if min(sizes) < 1:
+        raise UsageError(f"layer sizes must be at least 1, got {list(sizes)}")
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
