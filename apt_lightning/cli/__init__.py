@@ -103,6 +103,7 @@ def _dispatch(words: list[str]) -> int:
         return run_lightning(words)
     import jsonargparse
 
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     module = importlib.import_module(f"apt_lightning.cli.{name}")
     parser = jsonargparse.ArgumentParser(
         prog=f"apt {name}",
