@@ -44,9 +44,13 @@ def gather_rows(rows: Rows) -> Rows:
     Returns:
         All rows; ``rows`` itself outside distributed training.
     """
-    if process_share()[1] == 1:
-        return rows
-    return Rows(*(_GatherRows.apply(part) for part in rows))
+    return rows if process_share()[1] == 1 else Rows(*map(gather, rows))
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Concatenate one tensor of rows of all processes, as :func:`gather_rows`."""
+    gathered: Tensor = rows if process_share()[1] == 1 else _GatherRows.apply(rows)
+    return gathered
 
 
 class _GatherRows(torch.autograd.Function):

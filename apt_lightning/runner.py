@@ -125,7 +125,14 @@ def run(settings: RunSettings, units: Sequence[Unit] = UNITS) -> list[Job]:
 
     Returns:
         All jobs, done.
+
+    Raises:
+        UsageError: If this is one of several processes that train together.
     """
+    if "LOCAL_RANK" in os.environ:
+        raise UsageError(
+            "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
+        )
     jobs = list(plan(settings, units))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)

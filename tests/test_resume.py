@@ -1,7 +1,6 @@
 """Runs killed at any moment and resumed: every file equals that of a run that was left alone."""
 
 import csv
-import multiprocessing
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import psutil
 import pytest
 import torch
 from conftest import CONFIGS, ROOT
+from forked import START, command
 
 from apt_lightning.stages import UNITS
 
@@ -31,9 +31,6 @@ CHAIN = [unit for unit in UNITS if not unit.name.startswith("stage2_")]
 KILLS = 50
 """Of the slow test."""
 
-START = multiprocessing.get_context("forkserver")  # a process that has the imports done starts the runs
-START.set_forkserver_preload(["apt_lightning.cli.lightning", "apt_lightning.runner", "matplotlib.pyplot"])
-
 
 def train(store, out, units, moment=None):
     """Do a run in this process, with an interruption planted."""
@@ -44,15 +41,6 @@ def train(store, out, units, moment=None):
     if moment is not None:
         MOMENTS[moment]()
     runner.run(runner.RunSettings(str(store), str(out), stages=str(CONFIGS), options=FLAGS), units)
-
-
-def command(words, log):
-    """An ``apt`` command line in this process, its output in a file."""
-    from apt_lightning.cli import main
-
-    torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115
-    sys.exit(main(words))
 
 
 def start(store, out, units, moment=None):

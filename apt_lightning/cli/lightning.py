@@ -33,6 +33,7 @@ from apt_lightning.stages import report_stage
 __all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
 TRAINER_DEFAULTS: dict[str, Any] = {
+    "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
     "logger": False,
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from apt_lightning.data.batch import Batch
 from apt_lightning.data.store import MODALITIES
-from apt_lightning.distributed import Rows, gather_rows, process_share
+from apt_lightning.distributed import Rows, gather, gather_rows, process_share
 from apt_lightning.errors import UsageError
 from apt_lightning.evaluation.cross_modal import cross_modal_precision
 from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilarityLoss, TraitTripletLoss
@@ -130,11 +130,10 @@ class SiameseModule(BaseModule):
     @override
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self._anchors = torch.zeros(2, device=self.device)
-        self._batches = torch.zeros(2, device=self.device)
+        self._counts: list[Tensor] = []
 
     def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
-        """The loss over the embeddings (B, M, E) of all modalities, stacked, of all processes in training."""
+        """This process's share of the loss over the embeddings (B, M, E) of all modalities and processes, stacked."""
         n_modalities = embeddings.shape[1]
         rows = Rows(
             embeddings.transpose(0, 1).flatten(0, 1),
@@ -142,10 +141,7 @@ class SiameseModule(BaseModule):
             batch.present.T.flatten(),
             batch.positions.repeat(n_modalities),
         )
-        share = (0, 1)
-        if self.training:
-            rows, share = gather_rows(rows), process_share()
-        loss: Tensor = self.loss(*rows, share)
+        loss: Tensor = self.loss(*gather_rows(rows), process_share())
         return loss
 
     def forward(self, batch: Batch) -> Tensor:
@@ -157,18 +153,19 @@ class SiameseModule(BaseModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.track_loss(self._loss(batch, self(batch)))
         if self.loss.statistics is not None:
-            anchors, with_pairs = self.loss.statistics
-            self._anchors += torch.stack([with_pairs.sum(), anchors.sum()])
-            self._batches += torch.stack([with_pairs.any(), torch.ones_like(with_pairs[0])])
+            self._counts.append(torch.stack([part.sum() for part in self.loss.statistics]))
         return loss
 
     @override
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        if not self._anchors[1]:
+        if not self._counts:
             return
-        self.log("train/anchors_with_pairs", self._anchors[0] / self._anchors[1].clamp_min(1), sync_dist=True)
-        self.log("train/batches_with_pairs", self._batches[0] / self._batches[1].clamp_min(1), sync_dist=True)
+        counts = gather(torch.stack(self._counts)).view(-1, len(self._counts), 2).sum(0)  # of all processes
+        anchors, with_pairs = counts.unbind(1)
+        if anchors.any():
+            self.log("train/anchors_with_pairs", with_pairs.sum() / anchors.sum())
+            self.log("train/batches_with_pairs", (with_pairs > 0).float().mean())
 
     @override
     def on_validation_epoch_start(self) -> None:
@@ -184,19 +181,27 @@ class SiameseModule(BaseModule):
     @override
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", torch.stack(self._losses).mean(), sync_dist=True)
-        batches = [batch for batch, _ in self._embedded]
-        traits, present = (torch.cat([getattr(b, part) for b in batches]) for part in ("traits", "present"))
-        clips = self.data.store.clips
-        sources = [clips[i].source for batch in batches for i in batch.positions.tolist()]
+        self._space = self._join()
+        positions, traits, present, embeddings = self._space
+        sources = [self.data.store.clips[i].source for i in positions.tolist()]
         bounds = self.trait_mean + self.trait_sd * torch.tensor([[-1.0], [0.0], [1.0]], device=self.device)
         classes = (traits[:, None] >= bounds).sum(1).masked_fill(traits.isnan(), -1)
         precision = cross_modal_precision(
-            F.normalize(torch.cat([e for _, e in self._embedded]).float(), dim=-1),
+            F.normalize(embeddings.float(), dim=-1),
             present,
             classes,
             torch.from_numpy(np.unique(sources, return_inverse=True)[1]).to(self.device),
         )
         self.log("val/precision", precision, prog_bar=True, sync_dist=True)
+
+    def _join(self) -> list[Tensor]:
+        """Positions, labels, presence and embeddings of the pass, of all processes, in store order."""
+        batches = [batch for batch, _ in self._embedded]
+        parts = [torch.cat([getattr(batch, name) for batch in batches]) for name in ("positions", "traits", "present")]
+        parts.append(torch.cat([embeddings for _, embeddings in self._embedded]))
+        parts = [gather(part) for part in parts]
+        order = parts[0].argsort()
+        return [part[order] for part in parts]
 
     @override
     def on_test_epoch_start(self) -> None:
@@ -206,9 +211,11 @@ class SiameseModule(BaseModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._embedded.append((batch, self(batch)))
 
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._space = self._join()
+
     def embedded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Of this process's last validation or test pass: store positions (N,), unit embeddings (N, M, E), present."""
-        index = torch.cat([batch.positions for batch, _ in self._embedded]).cpu().numpy()
-        units = F.normalize(torch.cat([e for _, e in self._embedded]).double(), dim=-1).cpu().numpy()
-        present = torch.cat([batch.present for batch, _ in self._embedded]).cpu().numpy()
-        return index, units, present
+        """Of the last validation or test pass: positions in the store (N,), unit embeddings (N, M, E), present."""
+        positions, _, present, embeddings = self._space
+        return positions.cpu().numpy(), F.normalize(embeddings.double(), dim=-1).cpu().numpy(), present.cpu().numpy()
