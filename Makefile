@@ -7,7 +7,7 @@ CLIPS ?= 900
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow format bench bench-compare bench-gpu clean
+.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ bench-compare: install ## Compare two results: make bench-compare OLD=a.json NEW
 
 bench-gpu: install ## Clips a second of each stage on a GPU: fp32, bf16, compiled
 	$(BIN)/python -m bench.gpu
+
+study: install ## Redo docs/embedding-study.md, about a quarter of an hour
+	$(BIN)/python -m bench.embedding_study
 
 clean: ## Remove the demo and what Python left
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
