@@ -154,7 +154,7 @@ class FirstImpressionsDataModule(LightningDataModule):
                 strategy.barrier,
             )
             encoders.train(was_training)
-            self._features = (id(encoders), features)
+            self._features = (id(encoders), features.to(strategy.root_device))
         return self._features[1]
 
     def _dataset(self, training: bool) -> ClipDataset:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from apt_lightning.checkpoint import read_stage
 from apt_lightning.data.batch import Batch
+from apt_lightning.data.features import CHUNK
 from apt_lightning.data.store import MODALITIES
 from apt_lightning.errors import UsageError
 from apt_lightning.losses.regression import RegressionLoss
@@ -172,17 +173,20 @@ class FusionModule(RegressionModule):
     @torch.no_grad()
     def _start_missing_at_mean(self) -> None:
         """Put the vectors that stand for missing modalities at the mean of the training clips."""
-        rows = self.data.positions("train")
-        values = self.data.features()[rows].to(self.device)
-        columns = [MODALITIES.index(name) for name in self.modalities]
-        present = torch.from_numpy(self.data.store.present[:, columns])[rows].to(self.device)
         network = self.network
-        if isinstance(network, FinalNet):
-            if network.siamese is None or network.missing_embedding != "learned":
-                return
-            values = network.embed(values, present)
-        weights = present[..., None].float()
-        network.missing.copy_((values * weights).sum(0) / weights.sum(0).clamp_min(1))
+        if isinstance(network, FinalNet) and (network.siamese is None or network.missing_embedding != "learned"):
+            return
+        columns = [MODALITIES.index(name) for name in self.modalities]
+        total = torch.zeros_like(network.missing, dtype=torch.float64)
+        count = torch.zeros(len(columns), 1, dtype=torch.float64, device=self.device)
+        for rows in torch.split(self.data.positions("train"), CHUNK):
+            values = self.data.features()[rows].to(self.device)
+            present = torch.from_numpy(self.data.store.present[rows][:, columns]).to(self.device)
+            if isinstance(network, FinalNet):
+                values = network.embed(values, present)
+            total += (values * present[..., None]).sum(0)
+            count += present.sum(0)[:, None]
+        network.missing.copy_(total / count.clamp_min(1))
 
     def score(self, features: Tensor, present: Tensor) -> Tensor:
         """Map (B, M, Q) features, where ``present`` (B, M), to (B, 5) scores, not clipped."""

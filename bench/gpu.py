@@ -1,0 +1,182 @@
+"""Each stage on a GPU at the paper's sizes: clips a second, utilisation, share of time in kernels, memory.
+
+Random inputs of the real shapes go through ``apt fit``'s own data module and trainer: frames are decoded from JPEG by
+loader processes and augmented on the device. Clips a second leave out the first steps; the share of time in kernels is
+that of the profiler over the last steps, utilisation what the driver reports. Without a GPU nothing is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from PIL import Image
+from torch.profiler import ProfilerActivity, profile
+
+from apt_lightning.cli.lightning import TRAINER_DEFAULTS, quiet
+from apt_lightning.data.datamodule import FirstImpressionsDataModule
+from apt_lightning.data.text import TextTable
+from apt_lightning.models.base import BaseModule
+from apt_lightning.models.modality import ModalityModule
+from bench.train import STAGES, data_module
+
+WARM, PROFILED = 10, 10
+"""Steps before the clock starts, and steps under the profiler after it stopped."""
+N_CLIPS = 6000
+STAGE1 = {"stage 1 audio": ("audio", 128), "stage 1 visual": ("visual", 22), "stage 1 text": ("text", 128)}
+"""Modality and batch size."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "fp32": {"precision": "32-true"},
+    "bf16": {"precision": "bf16-mixed"},
+    "bf16 compiled": {"precision": "bf16-mixed"},
+}
+
+
+class Meter(Callback):
+    """Times the steps after the warm-up, then profiles some."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.figures: dict[str, float] = {}
+        self._profiler: profile | None = None
+        self._loads: list[int] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Start and stop the clock and the profiler."""
+        step = trainer.global_step
+        on_gpu = module.device.type == "cuda"
+        if step == WARM:
+            self._start = _now(on_gpu)
+        elif WARM < step < WARM + self.steps and on_gpu and step % 10 == 0:
+            self._loads.append(_utilisation())
+        elif step == WARM + self.steps:
+            seconds = _now(on_gpu) - self._start
+            self.figures["clips_per_second"] = self.steps * len(batch.positions) / seconds
+            self.figures["utilisation"] = float(np.mean(self._loads)) if self._loads else float("nan")
+            activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
+            self._profiler = profile(activities=activities)
+            self._profiler.start()
+            self._start = _now(on_gpu)
+        elif self._profiler is not None and step == WARM + self.steps + PROFILED:
+            seconds = _now(on_gpu) - self._start
+            self._profiler.stop()
+            events = self._profiler.key_averages()
+            kernels = sum(e.self_device_time_total if on_gpu else e.self_cpu_time_total for e in events) / 1e6
+            self.figures["kernel_share"] = kernels / seconds
+            self.figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else float("nan")
+
+
+def _now(on_gpu: bool) -> float:
+    if on_gpu:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _utilisation() -> int:
+    try:
+        return torch.cuda.utilization()
+    except (ModuleNotFoundError, RuntimeError):  # needs nvidia-ml-py
+        return -1
+
+
+def raw_data(batch_size: int) -> FirstImpressionsDataModule:
+    """Functionals, words and JPEGs at random in place of a store."""
+    rng = np.random.default_rng(0)
+    labels = np.clip(rng.normal(0.52, 0.15, (N_CLIPS, 5)), 0, 1)
+    clips = [
+        SimpleNamespace(name=f"{i}.mp4", source=str(i), split="train" if i % 10 else "validation", traits=tuple(row))
+        for i, row in enumerate(labels)
+    ]
+    functionals = rng.random((N_CLIPS, 88), dtype=np.float32)
+    text = TextTable(
+        rng.integers(2, 13_000, (N_CLIPS, 80), dtype=np.int32),
+        rng.integers(20, 81, N_CLIPS).astype(np.int32),
+        [f"word{i}" for i in range(12_998)],
+        rng.standard_normal((13_000, 300), dtype=np.float32),
+    )
+    pictures = []
+    for _ in range(60):
+        stream = io.BytesIO()
+        coarse = Image.fromarray(rng.integers(0, 256, (18, 31, 3), dtype=np.uint8))
+        coarse.resize((248, 140), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=95)
+        pictures.append(stream.getvalue())
+    data = FirstImpressionsDataModule("none", batch_size, num_workers=min(16, len(os.sched_getaffinity(0))))
+    data._store = SimpleNamespace(  # type: ignore[assignment]
+        clips=clips,
+        present=np.ones((N_CLIPS, 3), bool),
+        kinds={"audio": "functionals", "visual": "frames", "text": "tokens"},
+        vectors=lambda name: functionals,
+        text=text,
+        text_source={},
+        manifest={"settings": {"n_frames": 6, "frame_size": [140, 248]}},
+        frames=lambda row: [pictures[(row + k) % 60] for k in range(6)],
+    )
+    return data
+
+
+def measure(stage: str, variant: str, accelerator: str, steps: int) -> dict[str, float]:
+    """Train one stage for some steps."""
+    seed_everything(0, verbose=False)
+    module: BaseModule
+    if stage in STAGE1:
+        modality, batch_size = STAGE1[stage]
+        module = ModalityModule(modality, compile="compiled" in variant)  # type: ignore[arg-type]
+        data = raw_data(batch_size)
+    else:
+        module, data = STAGES[stage](), data_module(N_CLIPS, 100)
+    meter = Meter(steps)
+    if accelerator == "gpu":
+        torch.cuda.reset_peak_memory_stats()
+    trainer = Trainer(
+        **TRAINER_DEFAULTS | VARIANTS[variant],
+        accelerator=accelerator,
+        max_steps=WARM + steps + PROFILED,
+        limit_val_batches=0,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        callbacks=[meter],
+    )
+    trainer.fit(module, datamodule=data)
+    return meter.figures
+
+
+def main() -> None:
+    """Measure every stage and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", nargs="+", default=[*STAGE1, *STAGES])
+    parser.add_argument("--steps", type=int, default=100, help="Timed steps.")
+    parser.add_argument("--accelerator", default="gpu", help="`cpu` to try the script.")
+    parser.add_argument("--json", help="Write the figures here.")
+    args = parser.parse_args()
+    if args.accelerator == "gpu" and not torch.cuda.is_available():
+        print("not measured: no GPU on this machine")
+        return
+    quiet()
+    print(torch.cuda.get_device_name() if args.accelerator == "gpu" else "CPU", f"torch {torch.__version__}")
+    print(f"{'':<16}{'':<15}{'clips/s':>10}{'utilisation':>13}{'in kernels':>12}{'peak MiB':>10}")
+    figures = {}
+    for stage in args.stages:
+        for variant in VARIANTS:
+            if "compiled" in variant and stage != "stage 1 visual":
+                continue  # the other stages have no large network in training
+            figures[f"gpu/{stage} {variant}"] = row = measure(stage, variant, args.accelerator, args.steps)
+            print(
+                f"{stage:<16}{variant:<15}{row['clips_per_second']:>10.0f}{row['utilisation']:>12.0f}%"
+                f"{row['kernel_share']:>12.0%}{row['peak_mib']:>10.0f}",
+                flush=True,
+            )
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
