@@ -279,14 +279,22 @@ def tables(records: list[dict]) -> str:
     blocks = []
     protocols = ("official", "disjoint")
     references = {"stage2": "stage 2", "stage4_none": "no embeddings", "stage4_untrained": "untrained"}
-    cases = []
+    cases, names = [], []
     for protocol in protocols:
         for regime, (noisy, mask) in REGIMES.items():
+            names.append(f"{protocol}, {regime}")
             titles = CONTROLS if noisy else {**CONTROLS, **VARIANTS}
             cases.append({name: values(records, protocol, noisy, name, mask) for name in titles})
-            blocks.append(system_table(cases[-1], titles, references, f"Split {protocol}, {regime}"))
+            blocks.append(system_table(cases[-1], titles, references, f"Split {names[-1]}"))
     mean = {name: np.mean([case[name] for case in cases], axis=0) for name in CONTROLS}
     blocks.append(system_table(mean, CONTROLS, references, "Mean over the two splits and three regimes"))
+    rows = []
+    for name, case in zip([*names, "mean"], [*cases, mean], strict=True):
+        changes = [case["stage4"] - case[reference] for reference in references]
+        rows.append([name, *(cell(change[:, column]) for column in (0, 1) for change in changes)])
+    head = ["split, regime", *(f"- {label}" for label in references.values())]
+    head += [f"extreme - {label}" for label in references.values()]
+    blocks.append(render(head, rows, "Stage 4 with trained embeddings, 1-MAE minus that of each control"))
     rows = []
     for name, label in VARIANTS.items():
         change = np.mean([case[name] - case["stage4"] for case in cases if name in case], axis=0)
@@ -321,6 +329,20 @@ def tables(records: list[dict]) -> str:
             rows.append(row)
         head = ["query -> answer", "P@10 chance", *spaces.values(), "MAP@R chance", *spaces.values()]
         blocks.append(render(head, rows, f"Retrieval of extreme clips, clean, split {protocol}, mean over traits"))
+    clean = [r for r in records if not r["condition"]["noisy"]]
+    cross = [pair for pair in pairs if len(set(pair.split(" -> "))) == 2]
+    rows = []
+    for name, label in spaces.items():
+        gains = {pair: [] for pair in cross}
+        for seed in sorted({r["condition"]["seed"] for r in clean}):
+            found = [r["retrieval"][name] for r in clean if r["condition"]["seed"] == seed]
+            for pair in cross:
+                gains[pair].append(np.mean([f[pair][0] - f[pair][1] for f in found]))
+        rows.append(
+            [label, *(cell(np.array(gains[pair])) for pair in cross), cell(np.mean(list(gains.values()), axis=0))]
+        )
+    title = "Precision at 10 minus chance across modalities, clean, mean over traits and splits"
+    blocks.append(render(["", *cross, "mean"], rows, title))
     epochs = {name: np.array([r["epochs"][name] for r in records if name in r["epochs"]]) for name in STAGE3}
     rows = [
         [
