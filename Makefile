@@ -7,7 +7,7 @@ CLIPS ?= 900
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study clean
+.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study leak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench-gpu: install ## Clips a second of each stage on a GPU: fp32, bf16, compile
 
 study: install ## Redo docs/embedding-study.md, about a quarter of an hour
 	$(BIN)/python -m bench.embedding_study
+
+leak: install ## Redo the tables of docs/results.md, about half an hour
+	$(BIN)/python -m bench.leak_study
 
 clean: ## Remove the demo and what Python left
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
