@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from apt_lightning.search_space import Search
 
@@ -36,6 +37,7 @@ def plot_trials(path: Path, trials: Sequence[FrozenTrial], search: Search) -> No
     axes[0].step(np.arange(1, len(values) + 1), best, where="post", color="tab:orange", label="best so far")
     axes[0].legend()
     axes[0].set(xlabel="trial", ylabel=search.metric)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis, name in zip(axes[1:], names, strict=False):
         given, drawn = search.parameters[name], [trial.params[name] for trial in trials]
         if "values" in given:
@@ -45,6 +47,9 @@ def plot_trials(path: Path, trials: Sequence[FrozenTrial], search: Search) -> No
             axis.plot(drawn, values, "o", alpha=0.6)
             if given.get("distribution") == "log_uniform_values":
                 axis.set_xscale("log")
+                axis.xaxis.set_major_locator(MaxNLocator(4))  # decades are too few where the range is small
+                axis.xaxis.set_minor_locator(NullLocator())
+                axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.set(xlabel=name, ylabel=search.metric)
     for axis in axes[1 + len(names) :]:
         axis.set_axis_off()
