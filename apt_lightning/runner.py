@@ -162,7 +162,7 @@ def execute(job: Job, resumed: bool, isolate: bool) -> None:
     resume = [f"--ckpt_path={job.folder / LAST}"] if resumed else []
     commands = [["fit", *job.arguments, *resume]]
     if job.unit.test:
-        commands.append(["test", *job.arguments])
+        commands.append(["test", *job.arguments, "--tables=false"])
     from apt_lightning.cli.lightning import run_lightning
 
     for command in commands:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from apt_lightning.evaluation.metrics import score_by_seen, score_table
+from apt_lightning.evaluation.calibration import calibration_text
+from apt_lightning.evaluation.conformal import Conformal, coverage, coverage_text
+from apt_lightning.evaluation.fairness import INTERSECTION, fairness, fairness_text, group_masks
+from apt_lightning.evaluation.metrics import COLUMNS, rank_correlation, score_by_seen, score_table
 from apt_lightning.evaluation.predictions import Predictions
+from apt_lightning.evaluation.tables import number, render
 from apt_lightning.traits import TraitStatistics
 
 STAGE1 = ("stage1_audio", "stage1_visual", "stage1_text")
@@ -56,7 +60,39 @@ UNITS = (
 """The runs of paper Table 1, in the order in which they can be trained."""
 
 
-def report_stage(predictions: Predictions, statistics: TraitStatistics) -> str:
-    """Tables of one stage's predictions: all clips, then seen and unseen sources apart."""
-    scores = score_by_seen(predictions, statistics)
-    return "\n\n".join(score_table(scores, name) for name, scores in scores.items())
+def report_stage(
+    predictions: Predictions,
+    statistics: TraitStatistics,
+    conformal: Conformal | None,
+    demographics: dict[str, dict[str, str]],
+) -> str:
+    """Lay out everything about one stage's predictions.
+
+    Args:
+        predictions: Labels and predictions of one split.
+        statistics: Of the training split.
+        conformal: The checkpoint's prediction intervals, if it has some.
+        demographics: Clip name to attribute to group; may be empty.
+
+    Returns:
+        Metrics of all clips and of seen and unseen sources apart, rank correlation, calibration, coverage of the
+        intervals, and errors by group of people; intersections of groups are in the report.
+    """
+    blocks = [score_table(scores, name) for name, scores in score_by_seen(predictions, statistics).items()]
+    ranks = [number(float(value)) for value in rank_correlation(predictions)]
+    blocks.append(render(["", *COLUMNS], [["Spearman", *ranks]], f"Rank correlation: {len(predictions)} clips"))
+    blocks.append(calibration_text({"this stage": predictions}, "Calibration"))
+    groups = {
+        f"{attribute}: {name}": mask
+        for attribute, members in group_masks(predictions.clips, demographics).items()
+        if INTERSECTION not in attribute
+        for name, mask in members.items()
+    }
+    if conformal is not None:
+        found = coverage(conformal, predictions, groups=groups)
+        blocks.append(coverage_text(found, conformal, "Prediction intervals"))
+    if groups:
+        found_groups = fairness(predictions, demographics)
+        single = [group for group in found_groups if INTERSECTION not in group.attribute]
+        blocks.append(fairness_text(single, "Errors by group"))
+    return "\n\n".join(blocks)

@@ -122,3 +122,16 @@ def test_run_skips_what_is_complete(chain, store_dir, capsys):
     run(RunSettings(store=str(store_dir), out=str(chain), **settings))
     assert capsys.readouterr().out.count("complete") == 9
     assert (chain / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns == stamp
+
+
+def test_test_prints_tables_that_validate_cannot_know(chain, store_dir, tmp_path, capsys):
+    """Coverage of the intervals, which were fitted on validation, and errors by the groups of the set."""
+    folder = tmp_path / "stage4"
+    shutil.copytree(chain / "seed42" / "stage4", folder)
+    assert main(["test", *arguments(folder, store_dir)]) == 0
+    shown = capsys.readouterr().out
+    assert "unseen sources" in shown and "Prediction intervals" in shown and "Errors by group, gender" in shown
+    assert main(["validate", *arguments(folder, store_dir)]) == 0
+    assert "Prediction intervals" not in capsys.readouterr().out
+    assert main(["test", *arguments(folder, store_dir), "--tables=false"]) == 0
+    assert "Spearman" not in capsys.readouterr().out

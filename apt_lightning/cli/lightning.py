@@ -20,7 +20,7 @@ from apt_lightning.checkpoint import update_entry
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
 from apt_lightning.embeddings import write_embeddings
 from apt_lightning.errors import AptError, CheckpointError, DataError, UsageError
-from apt_lightning.evaluation.conformal import fit_conformal
+from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
 from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.models.base import BaseModule
@@ -92,6 +92,7 @@ class AptCLI(LightningCLI):
             default=None,
             help="Stop after this many epochs without a better validation figure; never if not given.",
         )
+        parser.add_argument("--tables", type=bool, default=True, help="Print the tables of `validate` and `test`.")
         parser.add_argument(
             "--log_to",
             type=list[Literal["wandb", "tensorboard"]],
@@ -162,7 +163,7 @@ class AptCLI(LightningCLI):
     def _folder(self) -> Path:
         return Path(self._get(self.config, "run_dir"))
 
-    def _write(self, split: str, show: bool = True) -> None:
+    def _write(self, split: str, show: bool) -> None:
         """Write what the last pass over a split found: predictions, or the embedding space of stage 3."""
         model: BaseModule = self.model
         if isinstance(model, SiameseModule):
@@ -178,16 +179,18 @@ class AptCLI(LightningCLI):
             write_predictions(file, predictions)
             write_statistics(self._folder, model.statistics)
             if show:
-                print(report_stage(predictions, model.statistics))
+                intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
+                people = {clip.name: clip.demographics for clip in model.data.store.clips}
+                print(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
             print(f"{len(predictions)} clips in {file}")
 
     def after_validate(self) -> None:
         """Write and show the validation figures."""
-        self._write("validation")
+        self._write("validation", show=self._get(self.config, "tables"))
 
     def after_test(self) -> None:
         """Write and show the test figures."""
-        self._write("test")
+        self._write("test", show=self._get(self.config, "tables"))
 
     def after_predict(self) -> None:
         """Write the predictions of all clips."""

@@ -31,6 +31,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 FIGURES = ("signed error", "MAE", "CCC")
 """Signed error is prediction minus label: above 0 the model flatters the group."""
+INTERSECTION = " x "
+"""Joins two attributes in the name of their intersections."""
 MIN_SOURCES = 50
 """A group of fewer sources is small."""
 
@@ -83,7 +85,7 @@ def group_masks(clips: Sequence[str], demographics: dict[str, dict[str, str]]) -
         ]
         groups = {name: np.array([label == name for label in labels]) for name in sorted(set(labels) - {""})}
         if groups:
-            masks[" x ".join(chosen)] = groups
+            masks[INTERSECTION.join(chosen)] = groups
     return masks
 
 
