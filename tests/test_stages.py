@@ -7,10 +7,12 @@ import pytest
 import torch
 from conftest import CONFIGS, OVERLAY, QUICK
 
+from apt_lightning.callbacks import AtomicCheckpointIO
 from apt_lightning.checkpoint import read_stage
 from apt_lightning.cli import main
 from apt_lightning.errors import CheckpointError
 from apt_lightning.models.upstream import load_module
+from apt_lightning.stages import UNITS
 
 
 @pytest.fixture
@@ -135,3 +137,25 @@ def test_test_prints_tables_that_validate_cannot_know(chain, store_dir, tmp_path
     assert "Prediction intervals" not in capsys.readouterr().out
     assert main(["test", *arguments(folder, store_dir), "--tables=false"]) == 0
     assert "Spearman" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["stage1_text", "stage3"])
+def test_stages_with_dropout_resume_to_equal_weights(stage, chain, store_dir, tmp_path, monkeypatch):
+    """Going on after the first epoch draws the dropout that the uninterrupted run drew."""
+    saved = tmp_path / "first_epoch.ckpt"
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def keep_first(self, checkpoint, path, storage_options=None):
+        save(self, checkpoint, path, storage_options)
+        if str(path).endswith("last.ckpt") and not saved.exists():
+            shutil.copy(path, saved)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", keep_first)
+    needs = next(unit.needs for unit in UNITS if unit.name == stage)
+    flags = [f"--model.{name}={chain / 'seed42' / earlier / 'best.ckpt'}" for name, earlier in needs.items()]
+    flags.append("--trainer.max_epochs=3")
+    for name, resume in (("whole", []), ("resumed", [f"--ckpt_path={saved}"])):
+        assert main(["fit", *arguments(tmp_path / name, store_dir, stage), *flags, *resume]) == 0
+    whole, resumed = (torch.load(tmp_path / n / "last.ckpt", weights_only=True) for n in ("whole", "resumed"))
+    assert whole["global_step"] == resumed["global_step"] == 6
+    assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())

@@ -187,6 +187,8 @@ class FirstImpressionsDataModule(LightningDataModule):
             dataset,
             sampler=sampler,
             batch_size=None,
+            # Without one each iterator draws from the global generator, at another moment after a resume.
+            generator=torch.Generator().manual_seed(self.seed),
             num_workers=self.num_workers if dataset.reads_frames else 0,
             persistent_workers=dataset.reads_frames and self.num_workers > 0,
             pin_memory=dataset.reads_frames and self.trainer.strategy.root_device.type == "cuda",
