@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -262,4 +261,3 @@ def quiet() -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",  # torch pytree, from Lightning
     ):
         warnings.filterwarnings("ignore", message=message)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
