@@ -22,7 +22,8 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
-from apt_lightning.cli.lightning import TRAINER_DEFAULTS, quiet
+from apt_lightning.cli.lightning import TRAINER_DEFAULTS
+from apt_lightning.console import quiet
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.text import TextTable
 from apt_lightning.models.base import BaseModule

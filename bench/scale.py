@@ -15,7 +15,8 @@ def measure(n: int, epochs: int) -> dict[str, float]:
     """Epoch seconds per clip of stage 2, and peak memory, in this process."""
     from lightning.pytorch import Trainer
 
-    from apt_lightning.cli.lightning import TRAINER_DEFAULTS, quiet
+    from apt_lightning.cli.lightning import TRAINER_DEFAULTS
+    from apt_lightning.console import quiet
     from bench.train import STAGES, data_module
 
     quiet()
@@ -32,7 +33,13 @@ def measure(n: int, epochs: int) -> dict[str, float]:
     trainer.fit(module, datamodule=data)
     seconds = (time.perf_counter() - start) / epochs
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"epoch_seconds": seconds, "microseconds_per_clip": seconds / n * 1e6, "peak_mib": peak}
+    own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return {
+        "epoch_seconds": seconds,
+        "microseconds_per_clip": seconds / n * 1e6,
+        "peak_mib": peak,
+        "own_mib": int(own.split()[1]) / 1024,  # without mapped files, which the kernel may drop
+    }
 
 
 def main() -> None:

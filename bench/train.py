@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +21,11 @@ from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor
 
 from apt_lightning.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint
-from apt_lightning.cli.lightning import TRAINER_DEFAULTS, best_checkpoint, quiet
+from apt_lightning.cli.lightning import TRAINER_DEFAULTS, best_checkpoint
+from apt_lightning.console import quiet
 from apt_lightning.data.batch import Batch
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
+from apt_lightning.data.features import FrozenFeatures
 from apt_lightning.models.base import BaseModule
 from apt_lightning.models.fusion import FusionModule
 from apt_lightning.models.siamese import SiameseModule
@@ -49,7 +52,7 @@ STAGES: dict[str, Callable[[], BaseModule]] = {
 
 
 def data_module(n_train: int, n_validation: int) -> FirstImpressionsDataModule:
-    """Random features and labels of the real set's spread, without files."""
+    """Random features and labels of the real set's spread, without a store."""
     rng = np.random.default_rng(0)
     n = n_train + n_validation
     labels = np.clip(rng.normal(0.52, 0.15, (n, 5)), 0, 1)
@@ -61,8 +64,15 @@ def data_module(n_train: int, n_validation: int) -> FirstImpressionsDataModule:
     kinds = dict.fromkeys(ENCODERS, "features")
     data = FirstImpressionsDataModule("none", batch_size=128)
     data._store = SimpleNamespace(clips=clips, present=np.ones((n, 3), bool), kinds=kinds)  # type: ignore[assignment]
-    data.random_features = torch.rand(n, 3, 256)  # type: ignore[attr-defined]
-    data.features = lambda: data.random_features  # type: ignore[attr-defined, method-assign]
+    data.scratch = tempfile.TemporaryDirectory()  # type: ignore[attr-defined]
+    columns = []
+    for name in ENCODERS:
+        file = Path(data.scratch.name, f"{name}.npy")  # type: ignore[attr-defined]
+        np.save(file, rng.random((n, 256), dtype=np.float32))
+        columns.append(torch.from_numpy(np.load(file, mmap_mode="c")))  # as the cache of frozen features is read
+    features = FrozenFeatures(columns)
+    on_device = cache(lambda: features.to(data.trainer.strategy.root_device if data.trainer else torch.device("cpu")))
+    data.features = on_device  # type: ignore[method-assign]
     return data
 
 
@@ -91,7 +101,7 @@ def bare(name: str, n_train: int, n_validation: int, epochs: int) -> float:
     seed_everything(0, verbose=False)
     module = STAGES[name]()
     data = data_module(n_train, n_validation)
-    features: Tensor = data.random_features  # type: ignore[attr-defined]
+    features = torch.stack(data.features().columns, dim=1)
     labels = torch.tensor([clip.traits for clip in data.store.clips], dtype=torch.float32)
     if isinstance(module, SiameseModule):
         module.loss.set_statistics(labels.mean(0), labels.std(0, correction=0))

@@ -107,6 +107,14 @@ def in_frozen_features():
     features.np = type("np", (), {**vars(np), "save": lambda stream, values: (save(stream, values[:1]), die())})
 
 
+def joining_frozen_features():
+    def header(stream, content):
+        stream.write(b"half a header")
+        die()
+
+    np.lib.format.write_array_header_1_0 = header
+
+
 def before_done():
     from apt_lightning import runner
 
@@ -127,6 +135,7 @@ MOMENTS = {
     "after an epoch": after_an_epoch,
     "before the intervals": before_the_intervals,
     "frozen features": in_frozen_features,
+    "joining them": joining_frozen_features,
     "test": in_test,
     "between stages": before_done,
 }

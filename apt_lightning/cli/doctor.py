@@ -46,6 +46,8 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
         ("--n-frames", args.n_frames),
         ("--clip-seconds-limit", args.clip_seconds_limit),
         ("--max-tokens", others.get("max_tokens")),
+        ("--trainer.devices", others.get("devices")),
+        ("--trainer.num_nodes", others.get("num_nodes")),
     ):
         if value is not None and not value > 0:
             raise UsageError(f"expected `{name}` to be above 0, but got {value}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +9,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from apt_lightning.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
 from apt_lightning.checkpoint import update_entry
+from apt_lightning.console import interruptible, quiet
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
 from apt_lightning.embeddings import write_embeddings
 from apt_lightning.errors import AptError, CheckpointError, DataError, UsageError
@@ -234,30 +232,8 @@ def run_lightning(words: list[str]) -> int:
     """
     quiet()
     try:
-        AptCLI(words)
+        with interruptible():
+            AptCLI(words)
     except SystemExit as stop:
-        # Lightning turns Ctrl-C into exit(1), and SIGTERM at the end of a step into an exit without a status.
-        if isinstance(stop, SIGTERMException) or isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
         return int(stop.code or 0)
     return 0
-
-
-def quiet() -> None:
-    """Drop notices of Lightning that are expected here; each is named."""
-    for name in (
-        "lightning.pytorch.utilities.rank_zero",
-        "lightning.pytorch.accelerators.cuda",
-        "lightning.fabric.utilities.seed",
-    ):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        "LightningCLI's args parameter is intended",  # our entry point passes the words itself
-        "The '.*dataloader' does not have many workers",  # only frames need workers
-        "Found .* module.* in eval mode at the start of training",  # frozen parts are
-        "Checkpoint directory .* exists and is not empty",
-        "The given NumPy array is not writable",  # memory-mapped, and never written
-        "You are using `torch.load` with `weights_only=False`",
-        ".*isinstance\\(treespec, LeafSpec\\).*",  # torch pytree, from Lightning
-    ):
-        warnings.filterwarnings("ignore", message=message)

@@ -20,6 +20,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--retry", action="store_true", help="open clips again that timed out or crashed a decoder")
     parser.add_argument("--quarantine", metavar="FILE", help="clip names to leave out unopened, one a line")
     add_extraction_arguments(parser)
+    parser.add_argument("--trainer.devices", type=int, default=1, help="processes a machine, as given to the launcher")
+    parser.add_argument("--trainer.num_nodes", type=int, default=1, help="machines, as given to the launcher")
     parser.add_argument(
         "--strict", action="store_true", help="exit status 1 if a clip is degraded, not only if left out"
     )
@@ -33,7 +35,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.data.store import Store
 
     others = {name: args[name] for name in ("vectors", "max_tokens", "retry", "quarantine")}
-    to_do = prepare(args.data, args.store, options_of(args, **others))
+    to_do = prepare(args.data, args.store, options_of(args, **others, **args.trainer))
     if to_do:
         print(f"{to_do} clips of other processes are still to do; this process's share is done")
         return 0

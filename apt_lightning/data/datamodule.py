@@ -16,7 +16,7 @@ from typing_extensions import override
 from apt_lightning.data.augment import augment, centre_crop, resize
 from apt_lightning.data.batch import Batch
 from apt_lightning.data.dataset import ClipDataset
-from apt_lightning.data.features import frozen_features, vocabulary_of
+from apt_lightning.data.features import FrozenFeatures, frozen_features, vocabulary_of
 from apt_lightning.data.sampler import IndexBatches
 from apt_lightning.data.store import Store
 from apt_lightning.errors import DataError, UsageError
@@ -77,7 +77,7 @@ class FirstImpressionsDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.withhold_test = withhold_test
-        self._features: tuple[int, Tensor] | None = None
+        self._features: tuple[int, FrozenFeatures] | None = None
 
     @property
     def store(self) -> Store:
@@ -132,8 +132,8 @@ class FirstImpressionsDataModule(LightningDataModule):
             raise UsageError("the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`")
         return cast("BaseModule", self.trainer.lightning_module)
 
-    def features(self) -> Tensor:
-        """(N, M, Q) features of the module's frozen encoders for every clip, on the training device."""
+    def features(self) -> FrozenFeatures:
+        """Features of the module's frozen encoders for every clip, on the training device."""
         assert self.trainer is not None
         module = self._module
         encoders = module.encoders

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from apt_lightning.data.batch import Batch, Inputs
+from apt_lightning.data.features import FrozenFeatures
 from apt_lightning.data.pictures import decode_pictures
 from apt_lightning.data.store import MODALITIES, Store
 from apt_lightning.data.text import N_SPECIAL, encode
@@ -22,7 +23,7 @@ class ClipDataset(Dataset[Batch]):
     Args:
         store: An open feature store.
         modalities: Columns of ``present``, and of ``features`` or ``inputs``.
-        features: (N, M, Q) cached features for every clip of the store; raw inputs are read if not given.
+        features: Cached features for every clip of the store; raw inputs are read if not given.
         vocabulary: Words that the reader's word numbers stand for, row 2 onwards; the store's own if not given.
             Words outside it become the unknown word, and a clip without any other has no text.
     """
@@ -31,7 +32,7 @@ class ClipDataset(Dataset[Batch]):
         self,
         store: Store,
         modalities: Sequence[str],
-        features: Tensor | None = None,
+        features: FrozenFeatures | None = None,
         vocabulary: Sequence[str] | None = None,
     ) -> None:
         self.store = store

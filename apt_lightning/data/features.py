@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from apt_lightning.data.dataset import ClipDataset
+from apt_lightning.data.shards import locked
 from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
+
+if TYPE_CHECKING:
+    from apt_lightning.data.dataset import ClipDataset
 
 CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""
@@ -23,6 +27,31 @@ BATCH = 32
 """Clips per forward pass."""
 STALE = 60.0
 """Age in seconds from which an unfinished file, written in milliseconds, is what a killed process left."""
+
+
+JOINED = "features.npy"
+
+
+class FrozenFeatures:
+    """Features of all clips, a column a modality.
+
+    On the CPU the columns are memory-mapped: the processes of a machine share one copy in the kernel's page cache,
+    which it drops if memory is short.
+
+    Args:
+        columns: (N, Q) each, on one device.
+    """
+
+    def __init__(self, columns: Sequence[Tensor]) -> None:
+        self.columns = list(columns)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(B, M, Q) features of the clips at ``rows`` (B,)."""
+        return torch.stack([column[rows] for column in self.columns], dim=1)
+
+    def to(self, device: torch.device) -> FrozenFeatures:
+        """Put all columns on a device."""
+        return FrozenFeatures([column.to(device) for column in self.columns])
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -44,12 +73,12 @@ def frozen_features(
     rank: int = 0,
     world_size: int = 1,
     barrier: Callable[[], object] = lambda: None,
-) -> Tensor:
+) -> FrozenFeatures:
     """Return the features of every clip of a store, reading those that exist and computing the others.
 
-    Each modality has a folder named by its encoder's weights and the store's fingerprint, with a NumPy file of
-    ``CHUNK`` clips each. Rank r computes chunks r, r + world_size, ...; a chunk that a dead rank left out is
-    computed by the next run.
+    Each modality has a folder named by its encoder's weights and the store's fingerprint. Rank r computes the
+    ``CHUNK`` clips of the files r, r + world_size, ...; a file that a dead rank left out is computed by the next run.
+    Rank 0 joins the files of all into one that can be memory-mapped.
 
     Args:
         encoders: Frozen encoders, on ``device``, in eval mode.
@@ -63,7 +92,7 @@ def frozen_features(
         barrier: Waits for all processes.
 
     Returns:
-        (N, M, Q) float32 on the CPU; zeros where a clip lacks the modality.
+        float32 on the CPU; zeros where a clip lacks the modality.
     """
     columns = []
     for name, encoder in encoders.encoders.items():
@@ -72,20 +101,43 @@ def frozen_features(
         target = folder / f"{name}-{key}"
         target.mkdir(parents=True, exist_ok=True)
         clips = dataset(name)
-        chunks = [range(i, min(i + CHUNK, len(clips.present))) for i in range(0, len(clips.present), CHUNK)]
+        n_clips = len(clips.present)
+        chunks = [range(i, min(i + CHUNK, n_clips)) for i in range(0, n_clips, CHUNK)]
         files = [target / f"{chunk.start:09d}.npy" for chunk in chunks]
         missing = [i for i in range(rank, len(chunks), world_size) if not files[i].exists()]
+        if (target / JOINED).exists():
+            missing = []
         to_do = sum(len(chunks[i]) for i in missing)
         with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=not to_do) as bar:
             for i in missing:
                 _write(files[i], _encode(encoder, clips, chunks[i], device, autocast, bar))
-        for left in target.glob("*.tmp"):
-            with suppress(FileNotFoundError):  # another process may remove or finish it now
-                if time.time() - left.stat().st_mtime > STALE:
-                    left.unlink()
         barrier()
-        columns.append(np.concatenate([np.load(file) for file in files]))
-    return torch.from_numpy(np.stack(columns, axis=1))
+        if rank == 0:
+            with locked(target / "join.lock", blocking=True):  # another run may be at this
+                _join(target, files, n_clips)
+        barrier()
+        columns.append(torch.from_numpy(np.load(target / JOINED, mmap_mode="c")))
+    return FrozenFeatures(columns)
+
+
+def _join(target: Path, files: Sequence[Path], n_clips: int) -> None:
+    """Join the files of a modality into one, and remove them and what killed processes left."""
+    joined = target / JOINED
+    if not joined.exists():
+        part = joined.with_suffix(".part")
+        with part.open("wb") as stream:  # not memory-mapped: a full disk would end the process by SIGBUS
+            size = np.load(files[0], mmap_mode="r").shape[1]
+            header = {"descr": "<f4", "fortran_order": False, "shape": (n_clips, size)}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for file in files:
+                stream.write(np.load(file).tobytes())
+        part.replace(joined)
+    for file in target.glob("[0-9]*.npy"):
+        file.unlink()
+    for left in target.glob("*.tmp"):
+        with suppress(FileNotFoundError):  # another process may remove or finish it now
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
 
 
 def _encode(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -27,6 +28,8 @@ SECONDS = 120.0
 """Time limit a clip; ours: about a hundred times what a 15 s clip takes."""
 PACKAGES = ("apt-lightning", "av", "decord", "numpy", "opensmile")
 """Packages whose version a feature can depend on."""
+IN_USE = "use.lock"
+"""Held in common by all who extract clips, and alone by one who changes what there is to extract."""
 
 
 @dataclass(frozen=True)
@@ -48,44 +51,25 @@ class Options:
     """Open clips again on which the time limit was reached or the decoder died."""
     extract: str = "apt_lightning.data.extract:extract_clip"
     """``module:function`` that the workers call."""
+    devices: int = 1
+    """Processes of a machine that share the clips, in Lightning's word."""
+    num_nodes: int = 1
+    """Machines that share the clips."""
 
 
 DEFAULTS = Options()
 
 
-class Placement(NamedTuple):
-    """Which share of the clips this process does: those whose number is ``rank`` modulo ``world``."""
-
-    rank: int
-    world: int
-    local: int
-    """Processes on this machine, which share its cores."""
-
-
-def placement() -> Placement:
-    """Read this process's place from torchrun's or SLURM's environment; alone, it does everything."""
-    for rank, world, local in (
-        ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-        ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
-    ):
-        if rank in os.environ and world in os.environ:
-            place = Placement(int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, "1")))
-            if not 0 <= place.rank < place.world:
-                raise UsageError(f"{rank}={place.rank} is not below {world}={place.world}; check the launcher")
-            return place
-    return Placement(0, 1, 1)
-
-
 def worker_count(options: Options) -> int:
     """Decoding processes: as asked for, or this process's share of the machine's cores."""
-    return options.workers or max(1, len(os.sched_getaffinity(0)) // placement().local)
+    return options.workers or max(1, len(os.sched_getaffinity(0)) // options.devices)
 
 
 def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options: Options = DEFAULTS) -> int:
     """Bring a store up to date with its data; interrupted at any moment, the next call goes on.
 
-    With several ranks (:func:`placement`) each does its share into shards of its own; they need
-    nothing but the common file system.
+    Several processes (``options.devices`` and ``options.num_nodes``) each do a share into shards of their own;
+    they need nothing but the common file system.
 
     Args:
         data: Official folder layout, zipped or not, or a CSV of clips.
@@ -93,30 +77,69 @@ def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options
         options: How.
 
     Returns:
-        Clips still to do after this call: the shares of other ranks, 0 if the store is finished.
+        Clips still to do after this call: the shares of other processes, 0 if the store is finished.
 
     Raises:
         DataError: If the data cannot be read.
         UsageError: If ``store`` is a folder of something else.
-        StoreError: If it cannot be written.
+        StoreError: If it cannot be written, or is being written with other data or settings.
     """
-    path, place = Path(store), placement()
+    path = Path(store)
     _check_folder(path)
     if not os.path.exists(data):
         raise DataError(f"{data} does not exist; give the folder of the data set or a CSV of clips")
-    with locked(path / f"rank{place.rank}.lock"):
-        with locked(path / "store.lock", blocking=True):
-            unpack_data(data)
-        collection, entries = load_collection(data, options.quarantine)
-        key = digest(settings_of(options.extraction))
+    with locked(path / "store.lock", blocking=True):
+        unpack_data(data)
+    collection, entries = load_collection(data, options.quarantine)
+    with ExitStack() as stack:
         with locked(path / "store.lock", blocking=True):
             _write_head(path, data, collection, entries, options)
             _write_text(path, entries, options)
+            stack.enter_context(locked(path / IN_USE, shared=True))
+        if options.devices * options.num_nodes == 1:
+            for _ in extract(path, entries, options):
+                pass
+        else:
+            from apt_lightning.data.distribute import predict_share
+
+            predict_share(path, entries, options)
+    rows = newest_rows(path, digest(settings_of(options.extraction)))
+    return sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
+
+
+def extract(
+    path: Path, entries: list[Row], options: Options, rank: int = 0, world_size: int = 1
+) -> Generator[Result, None, None]:
+    """Extract a share of the clips, each into a shard of the process that decodes it.
+
+    Args:
+        path: Folder of the store, whose index is written.
+        entries: All clips of the index.
+        options: How.
+        rank: This share: the clips whose number is ``rank`` modulo ``world_size``.
+        world_size: Number of shares.
+
+    Yields:
+        What became of each clip that was missing or changed, once it is in the store.
+
+    Raises:
+        StoreError: If another process does this share, or the store cannot be written.
+    """
+    settings = settings_of(options.extraction)
+    key = digest(settings)
+    with locked(path / f"rank{rank}.lock"):
         rows = newest_rows(path, key)
-        tasks = [task for entry in entries[place.rank :: place.world] for task in _tasks(entry, rows, options)]
-        _extract(path, tasks, options, place)
-        rows = newest_rows(path, key) if tasks else rows
-        return sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
+        tasks = [task for entry in entries[rank::world_size] for task in _tasks(entry, rows, options)]
+        job = Job(settings, str(path / "shards" / f"{rank}-"), options.extract)
+        share = "" if world_size == 1 else f" (rank 0 of {world_size})"
+        silent = rank > 0 or not tasks
+        bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent)
+        with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
+            for result in results:
+                if result.lost:
+                    _record(path / "shards" / f"{rank}-lost", key, result)
+                bar.update()
+                yield result
 
 
 def _check_folder(path: Path) -> None:
@@ -150,12 +173,15 @@ def _write_head(
         "packages": {name: version(name) for name in PACKAGES},
         "faults": [[fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names],
     }
-    for file, content in (
-        (path / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n"),
-        (path / "index.jsonl", b"".join(map(line_of, entries))),
-    ):
-        if not file.exists() or file.read_bytes() != content:
-            write_atomic(file, content)
+    wanted = {
+        path / "manifest.json": json.dumps(manifest, indent=2).encode() + b"\n",
+        path / "index.jsonl": b"".join(map(line_of, entries)),
+    }
+    changed = {file: content for file, content in wanted.items() if not file.exists() or file.read_bytes() != content}
+    if changed:
+        with locked(path / IN_USE):  # nobody extracts what would no longer be in the index
+            for file, content in changed.items():
+                write_atomic(file, content)
 
 
 def _write_text(path: Path, entries: list[Row], options: Options) -> None:
@@ -208,20 +234,6 @@ def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> li
     if (row["size"], row["mtime"]) == (size, mtime) and not again:
         return []
     return [Task(entry["name"], entry["path"], size, row["revision"] + 1)]
-
-
-def _extract(path: Path, tasks: list[Task], options: Options, place: Placement) -> None:
-    if not tasks:
-        return
-    settings = settings_of(options.extraction)
-    job = Job(settings, str(path / "shards" / f"{place.rank}-"), options.extract)
-    where = "" if place.world == 1 else f" (rank {place.rank} of {place.world})"
-    bar = tqdm(total=len(tasks), desc=f"clips{where}", unit="clip", smoothing=0.1)
-    with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
-        for result in results:
-            if result.lost:
-                _record(path / "shards" / f"{place.rank}-lost", digest(settings), result)
-            bar.update()
 
 
 def _record(folder: Path, key: str, result: Result) -> None:

@@ -44,8 +44,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path, blocking: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on a file, released by the kernel if the process dies.
+def locked(path: Path, blocking: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold a lock on a file, released by the kernel if the process dies.
+
+    Args:
+        path: The file, made if absent.
+        blocking: Wait while others hold it.
+        shared: Hold it beside others who hold it shared; alone if not.
 
     Raises:
         StoreError: If ``blocking`` is false and another process holds it.
@@ -54,7 +59,7 @@ def locked(path: Path, blocking: bool = False) -> Iterator[None]:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
             raise StoreError(f"another process is writing {path.parent}; wait for it or end it") from None
         yield
