@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import stats
 from tqdm import tqdm
 
 from apt_lightning.ablation import LABEL_NOISE, stage3, stage4
@@ -29,13 +28,13 @@ from apt_lightning.data.store import MODALITIES, Store
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.retrieval import retrieve
-from apt_lightning.evaluation.tables import interval, number, render
 from apt_lightning.models.siamese import SiameseModule
 from apt_lightning.models.upstream import load_module
 from apt_lightning.runner import RunSettings, run
 from apt_lightning.stages import UNITS, Unit
 from apt_lightning.synthetic.features import synthetic_features
 from apt_lightning.traits import TRAITS, trait_classes, trait_statistics
+from bench.embedding_tables import CONTROLS, DROPPED, MAX_EPOCHS, PATIENCE, STAGE3, VARIANTS, tables
 
 NOISE = {"visual": 2.0}
 """The noisy regime: the strongest modality with noise of twice its features' spread."""
@@ -43,32 +42,8 @@ MISSING_SHARE = 0.5
 """Test clips of the missing regime that lack one modality, drawn evenly among the three."""
 DROPOUT = 0.25
 """Chance that a modality is dropped in training, where modality dropout is named."""
-MAX_EPOCHS, PATIENCE = 100, 20
-"""Stage 3 counts as converged if it stopped because ``PATIENCE`` epochs did not raise the validation precision."""
 RATE = ("--model.lr=0.003", "--model.final_lr=0.0003")
 """Stage 3 only: an epoch has 7 steps here and 47 on the real set, so that the paper's rate would need 200 epochs."""
-
-CONTROLS = {
-    "stage2": "stage 2",
-    "stage4_none": "stage 4, no embeddings",
-    "stage4_untrained": "stage 4, untrained",
-    "stage4": "stage 4, trained (extreme anchors, normalised)",
-}
-VARIANTS = {
-    "stage4_all": "stage 4, all anchors",
-    "stage4_soft": f"stage 4, soft classes (noise {LABEL_NOISE})",
-    "stage4_raw": "stage 4, raw embeddings",
-}
-DROPPED = {
-    "stage2_drop": "stage 2",
-    "stage4_drop_none": "stage 4, no embeddings",
-    "stage4_drop_untrained": "stage 4, untrained, mean of present",
-    "stage4_drop_learned": "stage 4, learned vector",
-    "stage4_drop_zero": "stage 4, zero",
-    "stage4_drop_mean": "stage 4, mean of present",
-}
-"""Trained with modality dropout; what stands for a missing embedding differs."""
-STAGE3 = {"stage3": "extreme anchors", "stage3_all": "all anchors", "stage3_soft": "soft classes"}
 
 
 def units(noisy: bool) -> list[Unit]:
@@ -241,120 +216,6 @@ def study(out: Path, n_clips: int, seeds: Sequence[int]) -> list[dict]:
             shutil.rmtree(folder)  # half a gigabyte of checkpoints
         records.append(json.loads(file.read_text()))
     return records
-
-
-def cell(differences: np.ndarray) -> str:
-    """Mean of paired differences over seeds with its 95 % t interval."""
-    mean, error = differences.mean(), stats.sem(differences)
-    half = error * stats.t.ppf(0.975, len(differences) - 1)
-    return interval(float(mean), float(mean - half), float(mean + half))
-
-
-def values(records: list[dict], protocol: str, noisy: bool, system: str, mask: str) -> np.ndarray:
-    """(seeds, 2): 1-MAE of all and of extreme clips."""
-    kept = [r for r in records if r["condition"]["protocol"] == protocol and r["condition"]["noisy"] == noisy]
-    return np.array([r["accuracy"][system][mask] for r in kept])
-
-
-REGIMES = {"clean": (False, "all"), "one noisy": (True, "all"), "one missing at test time": (False, "missing")}
-
-
-def system_table(cells: dict[str, np.ndarray], titles: dict[str, str], references: dict[str, str], title: str) -> str:
-    """Rows of systems, with mean and sd over seeds and the differences from each reference."""
-    rows = []
-    for name, label in titles.items():
-        row = [label]
-        for column in (0, 1):
-            own = cells[name][:, column]
-            row.append(f"{number(float(own.mean()))} ±{number(float(own.std(ddof=1)))}")
-            row += ["" if r == name else cell(own - cells[r][:, column]) for r in references]
-        rows.append(row)
-    head = ["", "1-MAE", *(f"- {label}" for label in references.values())]
-    head += ["extreme 1-MAE", *(f"- {label}" for label in references.values())]
-    return render(head, rows, title)
-
-
-def tables(records: list[dict]) -> str:
-    """All tables of the study."""
-    blocks = []
-    protocols = ("official", "disjoint")
-    references = {"stage2": "stage 2", "stage4_none": "no embeddings", "stage4_untrained": "untrained"}
-    cases, names = [], []
-    for protocol in protocols:
-        for regime, (noisy, mask) in REGIMES.items():
-            names.append(f"{protocol}, {regime}")
-            titles = CONTROLS if noisy else {**CONTROLS, **VARIANTS}
-            cases.append({name: values(records, protocol, noisy, name, mask) for name in titles})
-            blocks.append(system_table(cases[-1], titles, references, f"Split {names[-1]}"))
-    mean = {name: np.mean([case[name] for case in cases], axis=0) for name in CONTROLS}
-    blocks.append(system_table(mean, CONTROLS, references, "Mean over the two splits and three regimes"))
-    rows = []
-    for name, case in zip([*names, "mean"], [*cases, mean], strict=True):
-        changes = [case["stage4"] - case[reference] for reference in references]
-        rows.append([name, *(cell(change[:, column]) for column in (0, 1) for change in changes)])
-    head = ["split, regime", *(f"- {label}" for label in references.values())]
-    head += [f"extreme - {label}" for label in references.values()]
-    blocks.append(render(head, rows, "Stage 4 with trained embeddings, 1-MAE minus that of each control"))
-    rows = []
-    for name, label in VARIANTS.items():
-        change = np.mean([case[name] - case["stage4"] for case in cases if name in case], axis=0)
-        rows.append([label, cell(change[:, 0]), cell(change[:, 1])])
-    title = "Minus stage 4 with extreme anchors and normalised embeddings, mean over splits, clean and missing"
-    blocks.append(render(["", "1-MAE", "extreme 1-MAE"], rows, title))
-    subsets = ["A", "V", "T", "AV", "AT", "VT", "all", "missing"]
-    drawn = {
-        name: {m: np.mean([values(records, p, False, name, m)[:, 0] for p in protocols], axis=0) for m in subsets}
-        for name in DROPPED
-    }
-    rows = [[label, *(number(float(drawn[n][m].mean())) for m in subsets)] for n, label in DROPPED.items()]
-    title = "With modality dropout: 1-MAE where only these modalities are given, mean over the two splits"
-    blocks.append(render(["", *subsets], rows, title))
-    contrasts = [(name, "stage4_drop_none") for name in DROPPED if name != "stage4_drop_none"]
-    contrasts += [("stage4_drop_mean", "stage4_drop_learned"), ("stage4_drop_mean", "stage4_drop_zero")]
-    rows = [[f"{DROPPED[a]} - {DROPPED[b]}", *(cell(drawn[a][m] - drawn[b][m]) for m in subsets)] for a, b in contrasts]
-    blocks.append(render(["", *subsets], rows, "The same, paired differences"))
-    pairs = list(records[0]["retrieval"]["stage3"])
-    spaces = {"untrained": "untrained", **STAGE3}
-    for protocol in protocols:
-        rows = []
-        kept = [
-            r["retrieval"] for r in records if r["condition"]["protocol"] == protocol and not r["condition"]["noisy"]
-        ]
-        for pair in pairs:
-            found = {name: np.array([r[name][pair] for r in kept]) for name in spaces}
-            row = [pair, number(float(found["stage3"][:, 1].mean()))]
-            row += [f"{number(float(f[:, 0].mean()))} ±{number(float(f[:, 0].std(ddof=1)))}" for f in found.values()]
-            row += [number(float(found["stage3"][:, 3].mean()))]
-            row += [number(float(f[:, 2].mean())) for f in found.values()]
-            rows.append(row)
-        head = ["query -> answer", "P@10 chance", *spaces.values(), "MAP@R chance", *spaces.values()]
-        blocks.append(render(head, rows, f"Retrieval of extreme clips, clean, split {protocol}, mean over traits"))
-    clean = [r for r in records if not r["condition"]["noisy"]]
-    cross = [pair for pair in pairs if len(set(pair.split(" -> "))) == 2]
-    rows = []
-    for name, label in spaces.items():
-        gains = {pair: [] for pair in cross}
-        for seed in sorted({r["condition"]["seed"] for r in clean}):
-            found = [r["retrieval"][name] for r in clean if r["condition"]["seed"] == seed]
-            for pair in cross:
-                gains[pair].append(np.mean([f[pair][0] - f[pair][1] for f in found]))
-        rows.append(
-            [label, *(cell(np.array(gains[pair])) for pair in cross), cell(np.mean(list(gains.values()), axis=0))]
-        )
-    title = "Precision at 10 minus chance across modalities, clean, mean over traits and splits"
-    blocks.append(render(["", *cross, "mean"], rows, title))
-    epochs = {name: np.array([r["epochs"][name] for r in records if name in r["epochs"]]) for name in STAGE3}
-    rows = [
-        [
-            STAGE3[name],
-            f"{int((e[:, 0] < MAX_EPOCHS).sum())} of {len(e)}",
-            f"{np.median(e[:, 1]):.0f}",
-            f"{e[:, 1].max():.0f}",
-        ]
-        for name, e in epochs.items()
-    ]
-    blocks.append(render(["stage 3", "converged", "median best epoch", "latest"], rows, "Convergence"))
-    return "\n\n".join(blocks)
 
 
 def main() -> None:
