@@ -14,11 +14,38 @@ from apt_lightning.models.siamese import SiameseModule
 from apt_lightning.traits import trait_classes
 
 
-def write_embeddings(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
-    """Write ``embeddings_<split>.npz`` and ``.png`` and ``retrieval_<split>.csv``, and log figures and picture.
+def write_embeddings(folder: Path, split: str, module: SiameseModule) -> Path:
+    """Write ``embeddings_<split>.npz``.
 
-    The npz holds ``clips`` (N,), ``embeddings`` (N, M, E) of unit length, ``present`` (N, M), ``labels`` (N, 5) and
-    ``modalities`` (M,). A clip's own source video is no answer in the retrieval.
+    It holds ``clips`` (N,), ``embeddings`` (N, M, E) of unit length, ``present`` (N, M), ``labels`` (N, 5) and
+    ``modalities`` (M,).
+
+    Args:
+        folder: Run folder.
+        split: Name of the split that the module has just passed over.
+        module: Stage 3.
+
+    Returns:
+        The file.
+    """
+    index, embeddings, present = module.embedded()
+    temporary = folder / f"embeddings_{split}.tmp"
+    with temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            clips=np.array([module.data.store.clips[i].name for i in index]),
+            embeddings=embeddings.astype(np.float32),
+            present=present,
+            labels=module.data.labels[index],
+            modalities=np.array(module.modalities),
+        )
+    return temporary.replace(temporary.with_suffix(".npz"))
+
+
+def write_retrieval(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
+    """Write ``retrieval_<split>.csv`` and the picture ``embeddings_<split>.png``, and log both.
+
+    A clip's own source video is no answer in the retrieval.
 
     Args:
         folder: Run folder.
@@ -30,22 +57,9 @@ def write_embeddings(folder: Path, split: str, module: SiameseModule, loggers: l
         The retrieval figures.
     """
     index, embeddings, present = module.embedded()
-    clips = [module.data.store.clips[i] for i in index]
-    labels = module.data.labels[index]
-    classes = trait_classes(labels, module.statistics)
-    names = [clip.name for clip in clips]
-    temporary = folder / f"embeddings_{split}.tmp"
-    with temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            clips=np.array(names),
-            embeddings=embeddings.astype(np.float32),
-            present=present,
-            labels=labels,
-            modalities=np.array(module.modalities),
-        )
-    temporary.replace(folder / f"embeddings_{split}.npz")
-    figures = retrieve(embeddings, present, classes, module.modalities, [clip.source for clip in clips])
+    classes = trait_classes(module.data.labels[index], module.statistics)
+    sources = [module.data.store.clips[i].source for i in index]
+    figures = retrieve(embeddings, present, classes, module.modalities, sources)
     temporary = folder / f"retrieval_{split}.tmp"
     with temporary.open("w", newline="") as table:
         writer = csv.writer(table)

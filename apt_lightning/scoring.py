@@ -43,16 +43,17 @@ class Scorer:
 
     Args:
         path: Checkpoint; the files of earlier stages are not needed.
+        device: Where the networks run.
 
     Raises:
         CheckpointError: If the file is absent, damaged, or of stage 3, which gives no traits.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
         file = read_stage(path, "final", "fusion", *MODALITIES)
         self.entry = file.entry
         try:
-            self.encoders, self.network, self.head = _networks(file)
+            self.encoders, self.network, self.head = _networks(file, torch.device(device))
             mean, sd = file.state["trait_mean"], file.state["trait_sd"]
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path} describes no network of this program: {error}") from None
@@ -79,11 +80,19 @@ class Scorer:
                 notes.append(f"no {name}: {reason}")
                 columns.append(None)
             else:
-                columns.append(encoder(inputs.values, inputs.length))
+                length = None if inputs.length is None else inputs.length.to(self._device)
+                values = inputs.values.to(self._device)
+                columns.append(encoder(encoder.view(values) if isinstance(encoder, FrameEncoder) else values, length))
             present.append(inputs is not None)
-        known = next((column for column in columns if column is not None), torch.zeros(1, self._feature_dim))
+        known = next(
+            (column for column in columns if column is not None), torch.zeros(1, self._feature_dim, device=self._device)
+        )
         stacked = torch.stack([torch.zeros_like(known) if c is None else c for c in columns], dim=1)
-        return ClipFeatures(stacked, torch.tensor([present]), notes)
+        return ClipFeatures(stacked, torch.tensor([present], device=self._device), notes)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.head.weight.device
 
     @property
     def _feature_dim(self) -> int:
@@ -97,7 +106,7 @@ class Scorer:
                 return None, "the model was trained on text features made elsewhere"
             if not transcript or not transcript.strip():
                 return None, "no transcript given"
-            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].numpy(), {})
+            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
             ids, lengths = encode([transcript], vectors, MAX_TOKENS)
             if not (ids > 1).any():
                 return None, "the model knows no word of the transcript"
@@ -116,7 +125,7 @@ class Scorer:
         if not isinstance(encoder, FrameEncoder):
             return None, "the model was trained on visual features made elsewhere"
         frames = decode_pictures(extraction.frames)[None]
-        return Inputs(encoder.view(frames), torch.tensor([frames.shape[1]])), ""
+        return Inputs(frames, torch.tensor([frames.shape[1]])), ""
 
     @torch.inference_mode()
     def scores(self, clip: ClipFeatures, keep: Sequence[bool] | None = None) -> FloatArray:
@@ -129,14 +138,14 @@ class Scorer:
         Returns:
             (5,) in the order of :data:`apt_lightning.traits.TRAITS`.
         """
-        present = clip.present if keep is None else clip.present & torch.tensor([keep])
+        present = clip.present if keep is None else clip.present & torch.tensor([keep], device=self._device)
         if self.network is None:
             if not present.any():
                 return np.clip(self.statistics.mean, 0, 1)
             scores = self.head(clip.features[:, 0])
         else:
             scores = self.head(self.network(clip.features, present))
-        values: FloatArray = scores[0].double().clamp(0, 1).numpy()
+        values: FloatArray = scores[0].cpu().double().clamp(0, 1).numpy()
         return values
 
     def intervals(self, scores: FloatArray) -> tuple[list[float], list[float]] | None:
@@ -162,7 +171,7 @@ def _reason(extraction: Extraction, part: str) -> str:
     return faults[0] if faults else f"no usable {part}"
 
 
-def _networks(file: StageFile) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
+def _networks(file: StageFile, device: torch.device) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
     """Rebuild encoders, joining net and head of a checkpoint, in eval mode."""
     specifications: dict[str, Any] = file.networks["encoders"]
     encoders = ModalityEncoders(specifications)
@@ -177,8 +186,8 @@ def _networks(file: StageFile) -> tuple[ModalityEncoders, FusionNet | FinalNet |
             options = {key: file.hparams[key] for key in ("hidden_dims", "missing_embedding")}
             network = FinalNet(network, siamese, normalize=file.hparams["normalize_embeddings"], **options)
         load_weights(network, file.weights("network"), file.path)
-        network.eval()
+        network.to(device).eval()
     weights = file.weights("head")
     head = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0])
     load_weights(head, weights, file.path)
-    return encoders.eval(), network, head.eval()
+    return encoders.to(device).eval(), network, head.to(device).eval()

@@ -15,7 +15,7 @@ from apt_lightning.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, 
 from apt_lightning.checkpoint import update_entry
 from apt_lightning.console import interruptible, quiet
 from apt_lightning.data.datamodule import FirstImpressionsDataModule
-from apt_lightning.embeddings import write_embeddings
+from apt_lightning.embeddings import write_embeddings, write_retrieval
 from apt_lightning.errors import AptError, CheckpointError, DataError, UsageError
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
@@ -165,7 +165,11 @@ class AptCLI(LightningCLI):
         model: BaseModule = self.model
         if isinstance(model, SiameseModule):
             if self.trainer.is_global_zero:
-                figures = write_embeddings(self._folder, split, model, self.trainer.loggers)
+                file = write_embeddings(self._folder, split, model)
+                if split == "all":  # with the training clips among them, figures would mean nothing
+                    print(f"embeddings in {file}")
+                    return
+                figures = write_retrieval(self._folder, split, model, self.trainer.loggers)
                 if show:
                     print(retrieval_table(figures))
             return
@@ -190,7 +194,7 @@ class AptCLI(LightningCLI):
         self._write("test", show=self._get(self.config, "tables"))
 
     def after_predict(self) -> None:
-        """Write the predictions of all clips."""
+        """Write the predictions, or the embeddings of stage 3, of all clips."""
         self._write("all", show=False)
 
     def after_fit(self) -> None:

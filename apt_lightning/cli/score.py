@@ -23,6 +23,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     parser.add_argument("--explain", action="store_true", help="Add each modality's Shapley value.")
+    parser.add_argument("--trainer.accelerator", default="cpu", help="Lightning's accelerator: cpu, gpu, auto, ...")
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -33,12 +34,24 @@ def run(args: jsonargparse.Namespace) -> int:
 
     from apt_lightning.scoring import Scorer
 
-    scorer = Scorer(args.checkpoint)
+    scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
     results = [_score(scorer, clip, transcripts.get(Path(clip).name), args.explain) for clip in args.clips]
     if args.output:
         _write(Path(args.output), results)
     print(json.dumps(results, indent=1) if args.json else _table(results))
     return int(any("error" in result for result in results))
+
+
+def _device(accelerator: str) -> Any:
+    """First device of an accelerator; the import that finds it takes longer than scoring a clip on the CPU."""
+    if accelerator == "cpu":
+        return accelerator
+    from lightning.pytorch import Trainer
+
+    from apt_lightning.console import quiet
+
+    quiet()
+    return Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
 
 
 def _transcripts(given: str | None, clips: list[str]) -> dict[str, str]:

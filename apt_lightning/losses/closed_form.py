@@ -164,8 +164,9 @@ class MinedLoss(torch.autograd.Function):
         size = max(1, elements // n_rows)
         chunks = torch.split(anchors, size)
         first, last = torch.stack([c[0] for c in chunks]), torch.stack([c[-1] for c in chunks])
-        starts = [torch.searchsorted(group.rows, first).tolist() for group in groups]
-        stops = [torch.searchsorted(group.rows, last, right=True).tolist() for group in groups]
+        # Stacked, so that a GPU is waited for once and not for every group.
+        starts = torch.stack([torch.searchsorted(group.rows, first) for group in groups]).tolist()
+        stops = torch.stack([torch.searchsorted(group.rows, last, right=True) for group in groups]).tolist()
         for number, chunk in enumerate(chunks):
             place[chunk] = torch.arange(len(chunk), device=rows.device)
             own = rows[chunk]

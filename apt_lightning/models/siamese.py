@@ -215,7 +215,21 @@ class SiameseModule(BaseModule):
     def on_test_epoch_end(self) -> None:
         self._space = self._join()
 
+    @override
+    def on_predict_epoch_start(self) -> None:
+        self._embedded = []
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        embeddings: Tensor = self(batch)
+        self._embedded.append((batch, embeddings))
+        return embeddings
+
+    @override
+    def on_predict_epoch_end(self) -> None:
+        self._space = self._join()
+
     def embedded(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Of the last validation or test pass: positions in the store (N,), unit embeddings (N, M, E), present."""
+        """Of the last pass but training: positions in the store (N,), unit embeddings (N, M, E) and presence."""
         positions, _, present, embeddings = self._space
         return positions.cpu().numpy(), F.normalize(embeddings.double(), dim=-1).cpu().numpy(), present.cpu().numpy()
