@@ -27,7 +27,8 @@ from apt_lightning.evaluation.tables import interval, number, p_value, render
 from apt_lightning.results import read_run
 from apt_lightning.runner import RunSettings, run
 from apt_lightning.stages import UNITS
-from bench.embedding_study import Condition, build_store, cell
+from bench.embedding_study import Condition, build_store
+from bench.embedding_tables import cell
 from bench.spread_study import spread_table
 
 PROTOCOLS = {"official": None, "disjoint": 5}
