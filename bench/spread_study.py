@@ -17,7 +17,7 @@ from apt_lightning.evaluation.conformal import LEVEL, fit_conformal
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
 from apt_lightning.models.upstream import load_module
-from bench.embedding_study import cell
+from bench.embedding_tables import cell
 
 REGIMES = ("as they are", "one modality missing", "one modality noisy")
 """What is done to half of the validation and test clips, to make them hard."""
