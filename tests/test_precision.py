@@ -8,8 +8,10 @@ import pytest
 import torch
 from conftest import CONFIGS, OVERLAY, QUICK
 
-from apt_lightning.cli import main
+from apt_lightning.cli import lightning, main
 from apt_lightning.evaluation.predictions import read_predictions
+from apt_lightning.models.modality import ModalityModule
+from apt_lightning.precision import best_precision
 
 INPUTS = {
     "stage1_audio": {},
@@ -40,3 +42,33 @@ def test_stage_trains_in_bfloat16(chain, store_dir, tmp_path, stage):
     here, float32 = (read_predictions(folder / "predictions_test.csv") for folder in (tmp_path, trained))
     assert here.clips == float32.clips
     np.testing.assert_allclose(here.predicted, float32.predicted, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "native", "cpu", "expected"),
+    [
+        (True, True, {}, "bf16-mixed"),
+        (True, False, {"avx512_bf16": True}, "16-mixed"),
+        (False, False, {"avx512_bf16": True}, "bf16-mixed"),
+        (False, False, {"amx_bf16": True}, "bf16-mixed"),
+        (False, False, {"avx2": True}, "32-true"),
+    ],
+)
+def test_best_precision_is_what_the_hardware_computes_in(monkeypatch, cuda, native, cpu, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu, raising=False)
+    assert best_precision("auto") == expected
+    assert best_precision("cpu") == ("bf16-mixed" if any("bf16" in name for name in cpu) else "32-true")
+
+
+def test_mixed_precision_is_one_flag(store_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lightning, "best_precision", {"cpu": "bf16-mixed"}.__getitem__)
+    used = []
+    monkeypatch.setattr(ModalityModule, "on_fit_start", lambda self: used.append(self.trainer.precision))
+    words = [f"--config={CONFIGS / 'stage1_audio.yaml'}", f"--data.store={store_dir}", f"--run_dir={tmp_path}", *QUICK]
+    assert main(["fit", *words, "--mixed_precision=true"]) == 0
+    assert used == ["bf16-mixed"]
+    assert main(["fit", *words, "--mixed_precision=true", "--trainer.precision=16-mixed"]) == 2
+    assert "drop one" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from apt_lightning.models.fusion import FusionModule
 from apt_lightning.models.modality import ModalityModule
 from apt_lightning.models.regression import RegressionModule
 from apt_lightning.models.siamese import SiameseModule
+from apt_lightning.precision import best_precision
 from apt_lightning.stages import report_stage
 
 __all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
@@ -89,6 +90,12 @@ class AptCLI(LightningCLI):
             default=None,
             help="Stop after this many epochs without a better validation figure; never if not given.",
         )
+        parser.add_argument(
+            "--mixed_precision",
+            type=bool,
+            default=False,
+            help="Mixed precision in the accelerator's best type, in place of `--trainer.precision`.",
+        )
         parser.add_argument("--tables", type=bool, default=True, help="Print the tables of `validate` and `test`.")
         parser.add_argument(
             "--log_to",
@@ -136,6 +143,12 @@ class AptCLI(LightningCLI):
             callbacks.append(TrainingBar())
         if patience is not None:
             callbacks.append(EarlyStopping(model.monitor, patience=patience, mode=model.mode))
+        if self._get(self.config, "mixed_precision"):
+            if config.get("precision") is not None:
+                raise UsageError(
+                    f"`--mixed_precision` chooses the precision, yet {config['precision']} is given: drop one"
+                )
+            config["precision"] = best_precision(config["accelerator"])
         config["default_root_dir"] = config.get("default_root_dir") or str(folder)
         config["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
         loggers = self._loggers(folder, self._get(self.config, "log_to"))
