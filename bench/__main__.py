@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PARTS = ("extract", "prepare", "stage3", "train", "scale", "startup")
+PARTS = ("extract", "prepare", "stage3", "train", "scale", "startup", "processes")
 
 
 def main() -> None:
