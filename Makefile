@@ -19,7 +19,7 @@ $(VENV)/installed: pyproject.toml
 
 install: $(VENV)/installed ## Make .venv with everything the demo and the tests need
 
-demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (about 10 minutes)
+demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (7 to 10 minutes)
 	$(APT) synthesize $(DEMO)/data --clips $(CLIPS) --seed $(SEED) --seconds 6 --width 320 --height 180
 	$(APT) prepare $(DEMO)/data $(DEMO)/store
 	$(APT) run --config configs/runs/demo.yaml
@@ -51,7 +51,7 @@ bench-gpu: install ## Clips a second of each stage on a GPU: fp32, bf16, compile
 study: install ## Redo docs/embedding-study.md, about a quarter of an hour
 	$(BIN)/python -m bench.embedding_study
 
-leak: install ## Redo the tables of docs/results.md, about half an hour
+leak: install ## Redo the tables of docs/results.md, about a quarter of an hour
 	$(BIN)/python -m bench.leak_study
 
 clean: ## Remove the demo and what Python left

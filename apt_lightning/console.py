@@ -38,6 +38,7 @@ def quiet() -> None:
         "The '.*dataloader' does not have many workers",  # only frames need workers
         "Found .* module.* in eval mode at the start of training",  # frozen parts are
         "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed from",  # another run folder than the checkpoint's may be written
         "The given NumPy array is not writable",  # memory-mapped, and never written
         "You are using `torch.load` with `weights_only=False`",
         ".*isinstance\\(treespec, LeafSpec\\).*",  # torch pytree, from Lightning
