@@ -53,6 +53,27 @@ def gather(rows: Tensor) -> Tensor:
     return gathered
 
 
+def share_of_mean(mean: Tensor, count: Tensor) -> Tensor:
+    """Weigh a process's mean by its share of what is averaged.
+
+    The average of the results over the processes, which DistributedDataParallel takes of their gradients, is then the
+    mean over all, also where the processes' numbers differ. Every process must call this.
+
+    Args:
+        mean: Scalar mean over this process's part.
+        count: Scalar number of its terms.
+
+    Returns:
+        Scalar; ``mean`` itself outside distributed training.
+    """
+    world = process_share()[1]
+    if world == 1:
+        return mean
+    total = count.detach().clone()
+    dist.all_reduce(total)
+    return mean * (count * world / total.clamp(min=1))
+
+
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

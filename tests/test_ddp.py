@@ -24,6 +24,7 @@ from apt_lightning.data.store import Store
 from apt_lightning.errors import UsageError
 from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.models.fusion import FusionModule
+from apt_lightning.models.modality import ModalityModule
 from apt_lightning.models.siamese import SiameseModule
 from apt_lightning.models.upstream import load_module
 from apt_lightning.runner import RunSettings, run
@@ -64,6 +65,7 @@ def checkpoints(folder):
 
 
 MODULES = {
+    "stage 1": lambda **_: ModalityModule("audio"),
     "stage 2": FusionModule,
     "stage 3": lambda **paths: SiameseModule(dropout=0.0, **paths),
     "stage 3, all anchors": lambda **paths: SiameseModule(dropout=0.0, anchors="all", denominator="anchors", **paths),

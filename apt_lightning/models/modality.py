@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from apt_lightning.data.batch import Batch
 from apt_lightning.data.dataset import ClipDataset
+from apt_lightning.distributed import share_of_mean
 from apt_lightning.losses.regression import RegressionLoss
 from apt_lightning.models.regression import RegressionModule
 from apt_lightning.networks.encoders import TokenEncoder, VectorEncoder, build_encoder
@@ -167,4 +168,4 @@ class ModalityModule(RegressionModule):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         labels = batch.traits.where(batch.present, torch.nan)  # an absent clip teaches nothing
-        return self.track_loss(self.loss(self(batch), labels))
+        return self.track_loss(share_of_mean(self.loss(self(batch), labels), batch.present.sum()))
