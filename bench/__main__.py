@@ -8,13 +8,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-PARTS = ("extract", "prepare", "stage3", "train", "scale", "startup", "processes")
+PARTS = {
+    "extract": [],
+    "prepare": [],
+    "stage3": ["--rounds", "3"],
+    "train": ["--epochs", "10"],
+    "scale": [],
+    "startup": [],
+    "processes": [],
+}
+"""Module to the options that keep all of them together to some minutes."""
 
 
 def main() -> None:
     """Run the parts and merge their figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=PARTS, help=f"Some of {', '.join(PARTS)}.")
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"Some of {', '.join(PARTS)}.")
     parser.add_argument("--json", default="bench.json")
     args = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
@@ -23,7 +32,8 @@ def main() -> None:
         for part in args.parts:
             print(f"\n== {part}", flush=True)
             output = Path(folder, f"{part}.json")
-            status = subprocess.run([sys.executable, "-m", f"bench.{part}", "--json", str(output)]).returncode
+            command = [sys.executable, "-m", f"bench.{part}", *PARTS[part], "--json", str(output)]
+            status = subprocess.run(command).returncode
             if status or not output.exists():
                 failed.append(part)
             else:

@@ -53,7 +53,7 @@ class PreparationModule(LightningModule):
 
 
 def predict_share(path: Path, entries: list[Row], options: Options) -> None:
-    """Do this process's share of the clips: those whose number is its rank, modulo the number of processes.
+    """Do this process's share of the clips, see :func:`apt_lightning.data.prepare.extract`.
 
     Rank and number are those of Lightning's cluster environments (torchrun, SLURM, LSF, ...). Without a launcher,
     Lightning starts the other processes of this machine by the same command; such a process ends here, and the one

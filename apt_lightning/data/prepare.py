@@ -116,7 +116,8 @@ def extract(
         path: Folder of the store, whose index is written.
         entries: All clips of the index.
         options: How.
-        rank: This share: the clips whose number is ``rank`` modulo ``world_size``.
+        rank: Number of this share, from 0. Clips are dealt out in turn, each round beginning with the next share,
+            so that no share gets all clips of a kind in a collection that alternates.
         world_size: Number of shares.
 
     Yields:
@@ -129,7 +130,8 @@ def extract(
     key = digest(settings)
     with locked(path / f"rank{rank}.lock"):
         rows = newest_rows(path, key)
-        tasks = [task for entry in entries[rank::world_size] for task in _tasks(entry, rows, options)]
+        own = [entry for i, entry in enumerate(entries) if (i + i // world_size) % world_size == rank]
+        tasks = [task for entry in own for task in _tasks(entry, rows, options)]
         job = Job(settings, str(path / "shards" / f"{rank}-"), options.extract)
         share = "" if world_size == 1 else f" (rank 0 of {world_size})"
         silent = rank > 0 or not tasks
