@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from apt_lightning.console import interruptible, quiet
-from apt_lightning.data.pool import Result
 from apt_lightning.data.prepare import Options, extract
 from apt_lightning.data.rows import Row
 from apt_lightning.data.worker import die_with
@@ -39,17 +38,17 @@ class IndependentStrategy(DDPStrategy):
 
 
 class PreparationModule(LightningModule):
-    """A module without parameters, whose batches are clips that the decoding processes have committed.
+    """A module without parameters; a batch is the status of one clip that a decoding process has committed.
 
     Pictures and functionals go from those processes straight to the store, so that nothing is left to a step but
     to stop the run when the scheduler asks for it.
     """
 
     @override
-    def predict_step(self, result: Result) -> str:
+    def predict_step(self, status: str) -> str:
         if self.trainer.received_sigterm:
             raise SIGTERMException
-        return result.status
+        return status
 
 
 def predict_share(path: Path, entries: list[Row], options: Options) -> None:
@@ -84,7 +83,8 @@ def predict_share(path: Path, entries: list[Row], options: Options) -> None:
         die_with(os.getppid())
     results = extract(path, entries, options, trainer.global_rank, trainer.world_size)
     with interruptible(), closing(results):
-        trainer.predict(PreparationModule(), dataloaders=results, return_predictions=False)
+        statuses = (result.status for result in results)
+        trainer.predict(PreparationModule(), dataloaders=statuses, return_predictions=False)
         for process in getattr(strategy.launcher, "procs", []):
             process.wait()
     if started_here:

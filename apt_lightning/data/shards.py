@@ -61,7 +61,10 @@ def locked(path: Path, blocking: bool = False, shared: bool = False) -> Iterator
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise StoreError(f"another process is writing {path.parent}; wait for it or end it") from None
+            raise StoreError(
+                f"another process is writing {path.parent}; wait for it or end it. Several that share it, under torchrun"
+                " or srun, each need `--trainer.devices` and `--trainer.num_nodes`"
+            ) from None
         yield
     finally:
         os.close(file)

@@ -294,7 +294,9 @@ def slurm(rank, world):
 
 @pytest.mark.parametrize(("launcher", "devices", "num_nodes"), [(torchrun, 2, 1), (torchrun, 4, 1), (slurm, 2, 2)])
 def test_processes_write_the_same_store(data, tmp_path, launcher, devices, num_nodes):
-    """No process meets another: each has done its share when it ends."""
+    """No process meets another: each has done its share when it ends, bad clips included."""
+    for number, what in ((3, "unreadable"), (6, "no audio"), (9, "die")):
+        write_clip(data.parent / f"clip{number:04d}.json", do=what)
     prepare(data, tmp_path / "alone", OPTIONS)
     world = devices * num_nodes
     options = replace(OPTIONS, devices=devices, num_nodes=num_nodes, workers=2)
