@@ -62,8 +62,8 @@ def locked(path: Path, blocking: bool = False, shared: bool = False) -> Iterator
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
             raise StoreError(
-                f"another process is writing {path.parent}; wait for it or end it. Several that share it, under torchrun"
-                " or srun, each need `--trainer.devices` and `--trainer.num_nodes`"
+                f"another process is writing {path.parent}; wait for it or end it. Several that share it, as under"
+                " torchrun or srun, each need `--trainer.devices` and `--trainer.num_nodes`"
             ) from None
         yield
     finally:
