@@ -39,7 +39,7 @@ format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Measure ratios against peers, about 9 minutes; writes bench.json
+bench: install ## Measure ratios against peers, about 11 minutes; writes bench.json
 	$(BIN)/python -m bench --json bench.json
 
 bench-compare: install ## Compare two results: make bench-compare OLD=a.json NEW=b.json

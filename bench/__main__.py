@@ -11,11 +11,11 @@ from pathlib import Path
 PARTS = {
     "extract": [],
     "prepare": [],
-    "stage3": ["--rounds", "3"],
-    "train": ["--epochs", "10"],
+    "stage3": ["--rounds", "3", "--threads", "1"],
+    "train": [],
     "scale": [],
     "startup": [],
-    "processes": [],
+    "processes": ["--clips", "30"],
 }
 """Module to the options that keep all of them together to some minutes."""
 
