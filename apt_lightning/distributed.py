@@ -71,7 +71,7 @@ def share_of_mean(mean: Tensor, count: Tensor) -> Tensor:
         return mean
     total = count.detach().clone()
     dist.all_reduce(total)
-    return mean * (count * world / total.clamp(min=1))
+    return mean * count * world / total.clamp(min=1)  # a quotient of integers would be float32
 
 
 class _GatherRows(torch.autograd.Function):

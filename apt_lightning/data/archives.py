@@ -226,4 +226,5 @@ def _readable(shown: str) -> Iterator[None]:
 
 
 def _damaged(shown: str, error: Exception) -> DataError:
-    return DataError(f"{shown}: damaged, or of a kind that cannot be read ({error}); download it again")
+    reason = str(error)[:200]  # zipfile quotes what it found, which can be much
+    return DataError(f"{shown}: damaged, or of a kind that cannot be read ({reason}); download it again")

@@ -65,7 +65,8 @@ class RegressionLoss(nn.Module):
         """
         labelled = ~traits.isnan()
         # The untaken branch of `where` must not hold NaN, or its zero gradient would become NaN.
-        error = torch.where(labelled, scores.float() - traits.nan_to_num().float(), 0.0)
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        error = torch.where(labelled, scores.to(dtype) - traits.nan_to_num().to(dtype), 0.0)
         square = error.square()
         # expm1 keeps the digits that 1 - exp(-1e-6) would lose.
         bell = -self.bell_gamma * torch.expm1(-square / (2 * self.bell_sigma**2))
