@@ -104,9 +104,8 @@ def frozen_features(
         n_clips = len(clips.present)
         chunks = [range(i, min(i + CHUNK, n_clips)) for i in range(0, n_clips, CHUNK)]
         files = [target / f"{chunk.start:09d}.npy" for chunk in chunks]
-        missing = [i for i in range(rank, len(chunks), world_size) if not files[i].exists()]
-        if (target / JOINED).exists():
-            missing = []
+        own = () if (target / JOINED).exists() else range(rank, len(chunks), world_size)
+        missing = [i for i in own if not files[i].exists()]
         to_do = sum(len(chunks[i]) for i in missing)
         with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=not to_do) as bar:
             for i in missing:

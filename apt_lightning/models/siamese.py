@@ -170,13 +170,13 @@ class SiameseModule(BaseModule):
     @override
     def on_validation_epoch_start(self) -> None:
         self._losses: list[Tensor] = []
-        self._embedded: list[tuple[Batch, Tensor]] = []
+        self._embedded: list[tuple[Tensor, ...]] = []
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         embeddings = self(batch)
         self._losses.append(self._loss(batch, embeddings))
-        self._embedded.append((batch, embeddings))
+        self._keep(batch, embeddings)
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -194,12 +194,13 @@ class SiameseModule(BaseModule):
         )
         self.log("val/precision", precision, prog_bar=True, sync_dist=True)
 
+    def _keep(self, batch: Batch, embeddings: Tensor) -> None:
+        """Keep what :meth:`_join` needs of a batch; its features would be several times as much."""
+        self._embedded.append((batch.positions, batch.traits, batch.present, embeddings))
+
     def _join(self) -> list[Tensor]:
         """Positions, labels, presence and embeddings of the pass, of all processes, in store order."""
-        batches = [batch for batch, _ in self._embedded]
-        parts = [torch.cat([getattr(batch, name) for batch in batches]) for name in ("positions", "traits", "present")]
-        parts.append(torch.cat([embeddings for _, embeddings in self._embedded]))
-        parts = [gather(part) for part in parts]
+        parts = [gather(torch.cat(column)) for column in zip(*self._embedded, strict=True)]
         order = parts[0].argsort()
         return [part[order] for part in parts]
 
@@ -209,7 +210,7 @@ class SiameseModule(BaseModule):
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._embedded.append((batch, self(batch)))
+        self._keep(batch, self(batch))
 
     @override
     def on_test_epoch_end(self) -> None:
@@ -222,7 +223,7 @@ class SiameseModule(BaseModule):
     @override
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         embeddings: Tensor = self(batch)
-        self._embedded.append((batch, embeddings))
+        self._keep(batch, embeddings)
         return embeddings
 
     @override
