@@ -197,6 +197,11 @@ def test_each_process_computes_its_share_of_the_frozen_features(tmp_path, vector
     assert one[every].shape == (N_CLIPS, 3, 256)
     assert torch.equal(one[every].abs().sum(2) > 0, torch.from_numpy(np.array(store.present)))
     assert [path.name for path in tmp_path.glob("*/*.npy")] == ["features.npy"] * 3
+    monkeypatch.setattr(features, "locked", None)  # what is there is only read
+    again = features.frozen_features(
+        encoders, lambda name: ClipDataset(store, [name]), tmp_path, "", torch.device("cpu"), torch.no_grad
+    )
+    assert torch.equal(again[every], one[every])
 
 
 def test_run_refuses_to_be_one_of_several_processes(monkeypatch, tmp_path):

@@ -111,7 +111,7 @@ def frozen_features(
             for i in missing:
                 _write(files[i], _encode(encoder, clips, chunks[i], device, autocast, bar))
         barrier()
-        if rank == 0:
+        if rank == 0 and not (target / JOINED).exists():  # a finished store may be read-only
             with locked(target / "join.lock", blocking=True):  # another run may be at this
                 _join(target, files, n_clips)
         barrier()
