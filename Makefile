@@ -49,10 +49,10 @@ bench-gpu: install ## Clips a second of each stage on a GPU: fp32, bf16, compile
 	$(BIN)/python -m bench.gpu
 
 study: install ## Redo docs/embedding-study.md, about a quarter of an hour
-	$(BIN)/python -m bench.embedding_study
+	$(BIN)/python -m studies.embedding_study
 
 leak: install ## Redo the tables of docs/results.md, about a quarter of an hour
-	$(BIN)/python -m bench.leak_study
+	$(BIN)/python -m studies.leak_study
 
 clean: ## Remove the demo and what Python left
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,12 +22,12 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
-from apt_lightning.cli.lightning import TRAINER_DEFAULTS
-from apt_lightning.console import quiet
-from apt_lightning.data.datamodule import FirstImpressionsDataModule
-from apt_lightning.data.text import TextTable
-from apt_lightning.models.base import BaseModule
-from apt_lightning.models.modality import ModalityModule
+from apt_lightning.common.console import quiet
+from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+from apt_lightning.data.store.text_table import TextTable
+from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.modality import ModalityModule
+from apt_lightning.training.fit import TRAINER_DEFAULTS
 from bench.train import STAGES, data_module
 
 WARM, PROFILED = 10, 10

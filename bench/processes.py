@@ -45,9 +45,9 @@ def fit(processes: int) -> None:
     import torch
     from lightning.pytorch import Callback, Trainer, seed_everything
 
-    from apt_lightning.cli.lightning import TRAINER_DEFAULTS
-    from apt_lightning.console import quiet
-    from apt_lightning.models.modality import ModalityModule
+    from apt_lightning.common.console import quiet
+    from apt_lightning.stages.modality import ModalityModule
+    from apt_lightning.training.fit import TRAINER_DEFAULTS
     from bench.gpu import raw_data
 
     class Clock(Callback):

@@ -15,8 +15,8 @@ def measure(n: int, epochs: int) -> dict[str, float]:
     """Epoch seconds per clip of stage 2, and peak memory, in this process."""
     from lightning.pytorch import Trainer
 
-    from apt_lightning.cli.lightning import TRAINER_DEFAULTS
-    from apt_lightning.console import quiet
+    from apt_lightning.common.console import quiet
+    from apt_lightning.training.fit import TRAINER_DEFAULTS
     from bench.train import STAGES, data_module
 
     quiet()

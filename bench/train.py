@@ -20,15 +20,15 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor
 
-from apt_lightning.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint
-from apt_lightning.cli.lightning import TRAINER_DEFAULTS, best_checkpoint
-from apt_lightning.console import quiet
-from apt_lightning.data.batch import Batch
-from apt_lightning.data.datamodule import FirstImpressionsDataModule
-from apt_lightning.data.features import FrozenFeatures
-from apt_lightning.models.base import BaseModule
-from apt_lightning.models.fusion import FusionModule
-from apt_lightning.models.siamese import SiameseModule
+from apt_lightning.common.batch import Batch
+from apt_lightning.common.console import quiet
+from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.frozen import FrozenFeatures
+from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.stages.siamese import SiameseModule
+from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint
+from apt_lightning.training.fit import TRAINER_DEFAULTS, best_checkpoint
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "audio": {"kind": "vector", "dim": 88, "hidden_dims": [1024], "output_dim": 256},

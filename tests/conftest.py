@@ -1,21 +1,8 @@
 """A small synthetic set, prepared and trained once, for all tests that need one."""
 
-from pathlib import Path
-
 import pytest
 import torch
-
-ROOT = Path(__file__).parent.parent
-CONFIGS = ROOT / "configs"
-OVERLAY = CONFIGS / "overlays" / "demo"
-QUICK = [
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=2",
-    "--trainer.enable_progress_bar=false",
-    "--data.batch_size=8",
-]
-"""Flags that make a training run last a second."""
+from places import CONFIGS, OVERLAY, QUICK
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,7 +13,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def clips_dir(tmp_path_factory):
     """An official layout of 60 clips of 1.5 s."""
-    from apt_lightning.synthetic import synthesize
+    from apt_lightning.data.synthetic import synthesize
 
     folder = tmp_path_factory.mktemp("synthetic") / "data"
     synthesize(folder, n_clips=60, seed=3, seconds=1.5, size=(256, 144), workers=1)
@@ -36,7 +23,7 @@ def clips_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def store_dir(clips_dir, tmp_path_factory):
     """Its feature store."""
-    from apt_lightning.data.prepare import Options, prepare
+    from apt_lightning.data.preparation.prepare import Options, prepare
 
     folder = tmp_path_factory.mktemp("store") / "store"
     assert prepare(clips_dir, folder, Options(workers=2)) == 0
@@ -46,7 +33,7 @@ def store_dir(clips_dir, tmp_path_factory):
 @pytest.fixture(scope="session")
 def chain(store_dir, tmp_path_factory):
     """All stages, trained for one epoch of two batches by `apt run`."""
-    from apt_lightning.runner import RunSettings, run
+    from apt_lightning.experiments.runner import RunSettings, run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     run(RunSettings(store=str(store_dir), out=str(folder), stages=str(CONFIGS), overlay=str(OVERLAY), options=QUICK))
@@ -58,12 +45,12 @@ def feature_run(tmp_path_factory):
     """All stages, trained as `chain` on a store of 160 clips of synthetic feature vectors without media."""
     import numpy as np
 
-    from apt_lightning.data.foreign import put_features
-    from apt_lightning.data.prepare import prepare
-    from apt_lightning.data.store import Store
-    from apt_lightning.runner import RunSettings, run
-    from apt_lightning.synthetic.features import synthetic_features
-    from apt_lightning.traits import TRAITS
+    from apt_lightning.common.traits import TRAITS
+    from apt_lightning.data.preparation.prepare import prepare
+    from apt_lightning.data.store.precomputed import put_features
+    from apt_lightning.data.store.reader import Store
+    from apt_lightning.data.synthetic.features import synthetic_features
+    from apt_lightning.experiments.runner import RunSettings, run
 
     folder = tmp_path_factory.mktemp("features")
     drawn = synthetic_features(160, seed=1)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from apt_lightning import __version__
-from apt_lightning.errors import AptError
+from apt_lightning.common.errors import AptError
 
 COMMANDS = {
     "synthesize": "write a synthetic First Impressions set: drawn faces, synthesised speech",
@@ -98,7 +98,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"apt: error: no command {name!r}; {hint}", file=sys.stderr)
         return 2
     if name in LIGHTNING:
-        from apt_lightning.cli.lightning import run_lightning
+        from apt_lightning.training.fit import run_lightning
 
         return run_lightning(words)
     import jsonargparse

@@ -11,7 +11,7 @@ __all__ = ["add_arguments", "run"]
 
 def run(args: jsonargparse.Namespace) -> int:
     """Train what is missing, print the table and write it as CSV and JSON."""
-    from apt_lightning.ablation import ablate, ablation_table, write_ablation
+    from apt_lightning.experiments.ablation import ablate, ablation_table, write_ablation
 
     settings = settings_of(args)
     rows = ablate(settings)

@@ -19,20 +19,20 @@ def run(args: jsonargparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from apt_lightning.evaluation.audit import AuditedClip, audit, audit_text
-    from apt_lightning.evaluation.duplicates import digest_duplicates
+    from apt_lightning.evaluation.audit.audit import AuditedClip, audit, audit_text
+    from apt_lightning.evaluation.audit.duplicates import digest_duplicates
 
     clips: list[AuditedClip]
     if Path(args.data, "manifest.json").is_file():
-        from apt_lightning.data.rows import newest_rows
-        from apt_lightning.data.store import Store
+        from apt_lightning.data.store.reader import Store
+        from apt_lightning.data.store.rows import newest_rows
 
         store = Store.open(args.data)
         clips = [*store.clips]
         rows = newest_rows(store.path, store.manifest["key"])
         digests = {name: row["sha256"] for name, (_, row) in rows.items() if row["sha256"]}
     else:
-        from apt_lightning.data.collection import read_collection
+        from apt_lightning.data.collection.collection import read_collection
 
         collection = read_collection(args.data)
         clips = [*collection.clips]

@@ -27,9 +27,9 @@ def run(args: jsonargparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from apt_lightning.errors import UsageError
-    from apt_lightning.evaluation.runs import find_predictions
+    from apt_lightning.common.errors import UsageError
     from apt_lightning.evaluation.significance import align, compare, comparison_text
+    from apt_lightning.experiments.run_folder import find_predictions
 
     if not 0 < args.level < 1 or args.resamples < 100:
         raise UsageError("`--level` must lie between 0 and 1, and `--resamples` must be 100 or more")

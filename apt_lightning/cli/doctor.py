@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jsonargparse
 
 if TYPE_CHECKING:
-    from apt_lightning.data.prepare import Options
+    from apt_lightning.data.preparation.prepare import Options
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -37,9 +37,9 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
     Raises:
         UsageError: If a number is out of range.
     """
-    from apt_lightning.data.extract import ExtractionSettings
-    from apt_lightning.data.prepare import Options
-    from apt_lightning.errors import UsageError
+    from apt_lightning.common.errors import UsageError
+    from apt_lightning.data.media.extract import ExtractionSettings
+    from apt_lightning.data.preparation.prepare import Options
 
     for name, value in (
         ("--workers", args.workers),
@@ -57,10 +57,10 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Examine a data set or a store."""
-    from apt_lightning.data.doctor import examine_data, examine_store
+    from apt_lightning.common.files import write_bytes
     from apt_lightning.data.faults import Outcome
-    from apt_lightning.data.shards import write_atomic
-    from apt_lightning.data.store import Store
+    from apt_lightning.data.preparation.doctor import examine_data, examine_store
+    from apt_lightning.data.store.reader import Store
 
     if (Path(args.data) / "manifest.json").is_file():
         diagnosis = examine_store(Store.open(args.data))
@@ -71,7 +71,7 @@ def run(args: jsonargparse.Namespace) -> int:
         diagnosis.write(args.report)
     if args.quarantine:
         names = diagnosis.quarantine(args.strict)
-        write_atomic(Path(args.quarantine), "".join(f"{name}\n" for name in names).encode())
+        write_bytes(Path(args.quarantine), "".join(f"{name}\n" for name in names).encode())
     severity = diagnosis.severity()
     if severity == Outcome.HANDLED:
         return 0

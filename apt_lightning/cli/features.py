@@ -18,9 +18,9 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Put features in place; 1 if some clips of the store get none."""
-    from apt_lightning.data.foreign import put_features, remove_features
-    from apt_lightning.data.store import Store
-    from apt_lightning.errors import UsageError
+    from apt_lightning.common.errors import UsageError
+    from apt_lightning.data.store.precomputed import put_features, remove_features
+    from apt_lightning.data.store.reader import Store
 
     store = Store.open(args.store)
     if args.remove == (args.array is not None):

@@ -29,10 +29,10 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Prepare; 0 if every clip is in the store, 1 if some are left out."""
-    from apt_lightning.data.doctor import diagnosis_of
-    from apt_lightning.data.prepare import prepare
-    from apt_lightning.data.shards import locked
-    from apt_lightning.data.store import Store
+    from apt_lightning.common.files import locked
+    from apt_lightning.data.preparation.doctor import diagnosis_of
+    from apt_lightning.data.preparation.prepare import prepare
+    from apt_lightning.data.store.reader import Store
 
     others = {name: args[name] for name in ("vectors", "max_tokens", "retry", "quarantine")}
     to_do = prepare(args.data, args.store, options_of(args, **others, **args.trainer))

@@ -11,7 +11,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Write the page and say where it is."""
-    from apt_lightning.report.page import write_report
+    from apt_lightning.experiments.report.page import write_report
 
     print(f"report: {write_report(args.runs, args.output)}")
     return 0

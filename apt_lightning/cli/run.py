@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import jsonargparse
 
 if TYPE_CHECKING:
-    from apt_lightning.runner import RunSettings
+    from apt_lightning.experiments.runner import RunSettings
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt run``."""
-    from apt_lightning.runner import RunSettings
+    from apt_lightning.experiments.runner import RunSettings
 
     parser.add_argument("--config", action="config", help="YAML with any of the options below.")
     parser.add_class_arguments(RunSettings, None, sub_configs=False)
@@ -24,8 +24,8 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
     Raises:
         UsageError: If one that is needed is missing.
     """
-    from apt_lightning.errors import UsageError
-    from apt_lightning.runner import RunSettings
+    from apt_lightning.common.errors import UsageError
+    from apt_lightning.experiments.runner import RunSettings
 
     values = {key: value for key, value in args.as_dict().items() if key != "config"}
     try:
@@ -36,8 +36,8 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Run it and print the table of all systems."""
-    from apt_lightning.results import read_run, results_table
-    from apt_lightning.runner import run as run_stages
+    from apt_lightning.experiments.results import read_run, results_table
+    from apt_lightning.experiments.runner import run as run_stages
 
     settings = settings_of(args)
     run_stages(settings)

@@ -6,8 +6,9 @@ from typing import Any
 
 import jsonargparse
 
-from apt_lightning.errors import ClipError, UsageError
-from apt_lightning.traits import SHORT, TRAITS
+from apt_lightning.common.errors import ClipError, UsageError
+from apt_lightning.common.files import write_text
+from apt_lightning.common.traits import SHORT, TRAITS
 
 NOTICE = "Apparent, not actual, personality: how strangers may rate these clips. Not for hiring or ranking people."
 
@@ -32,7 +33,7 @@ def run(args: jsonargparse.Namespace) -> int:
         raise UsageError(f"`--output` must end in .csv or .json, got {args.output}")
     transcripts = _transcripts(args.transcript, args.clips)
 
-    from apt_lightning.scoring import Scorer
+    from apt_lightning.stages.scorer import Scorer
 
     scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
     results = [_score(scorer, clip, transcripts.get(Path(clip).name), args.explain) for clip in args.clips]
@@ -48,7 +49,7 @@ def _device(accelerator: str) -> Any:
         return accelerator
     from lightning.pytorch import Trainer
 
-    from apt_lightning.console import quiet
+    from apt_lightning.common.console import quiet
 
     quiet()
     return Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
@@ -59,20 +60,20 @@ def _transcripts(given: str | None, clips: list[str]) -> dict[str, str]:
     if given is None:
         return {}
     if given.endswith(".csv"):
-        from apt_lightning.data.tables import read_table
+        from apt_lightning.data.collection.tables import read_table
 
         return {row.cells["clip"]: row.cells["transcript"] for row in read_table(given, ["clip", "transcript"])}
     if len(clips) > 1:
         raise UsageError("one `--transcript` text cannot serve several clips; give a CSV with columns clip, transcript")
     if "\n" not in given and len(given) < 4096 and Path(given).is_file():
-        from apt_lightning.data.tables import read_text_file
+        from apt_lightning.data.collection.tables import read_text_file
 
         given = read_text_file(given)
     return {Path(clips[0]).name: given}
 
 
 def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dict[str, Any]:
-    from apt_lightning.data.extract import ExtractionSettings, extract_clip
+    from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
 
     result: dict[str, Any] = {"clip": clip}
     try:
@@ -117,9 +118,7 @@ def _write(path: Path, results: list[dict[str, Any]]) -> None:
             notes = result.get("error") or "; ".join(result["notes"])
             writer.writerow([result["clip"], *traits, " ".join(result.get("modalities", [])), notes])
         text = stream.getvalue()
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
 
 
 def _table(results: list[dict[str, Any]]) -> str:

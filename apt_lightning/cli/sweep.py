@@ -24,8 +24,16 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Search, or do one trial."""
-    from apt_lightning.errors import UsageError
-    from apt_lightning.sweep import BEST_FOLDER, PLOT, TRIALS, report_to_wandb, run_trial, sweep, sweep_settings
+    from apt_lightning.common.errors import UsageError
+    from apt_lightning.experiments.sweep.sweep import (
+        BEST_FOLDER,
+        PLOT,
+        TRIALS,
+        report_to_wandb,
+        run_trial,
+        sweep,
+        sweep_settings,
+    )
 
     parameters = {f"{part}.{key}": value for part in ("model", "data") for key, value in args[part].items()}
     if args.trial == (args.config is not None) or (parameters and not args.trial):

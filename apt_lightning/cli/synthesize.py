@@ -25,7 +25,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Write the set."""
-    from apt_lightning.synthetic import synthesize
+    from apt_lightning.data.synthetic import synthesize
 
     n_sources = 150 if args.sources is None and args.clips is None else args.sources
     synthesize(

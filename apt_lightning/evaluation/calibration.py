@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.evaluation.clusters import (
+from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
     bootstrap_sums,
@@ -16,7 +17,6 @@ from apt_lightning.evaluation.clusters import (
 )
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.traits import SHORT
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.errors import CheckpointError, DataError
-from apt_lightning.evaluation.calibration import DECILES, decile_of
-from apt_lightning.evaluation.clusters import (
+from apt_lightning.common.errors import CheckpointError, DataError
+from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.bootstrap import (
     RESAMPLES,
     bootstrap_sums,
     cluster_sums,
     percentile_interval,
 )
+from apt_lightning.evaluation.calibration import DECILES, decile_of
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.traits import SHORT
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.errors import DataError
+from apt_lightning.common.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 

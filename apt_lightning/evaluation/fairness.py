@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from apt_lightning.evaluation.clusters import (
+from apt_lightning.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
     bootstrap_sums,

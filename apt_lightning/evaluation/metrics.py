@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.evaluation.clusters import (
+from apt_lightning.common.traits import SHORT, TraitStatistics
+from apt_lightning.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
     bootstrap_sums,
@@ -35,7 +36,6 @@ from apt_lightning.evaluation.clusters import (
 from apt_lightning.evaluation.moments import equal_labels, figures, labelled, moments
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.traits import SHORT, TraitStatistics
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

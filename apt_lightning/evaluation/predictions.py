@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.errors import DataError
-from apt_lightning.traits import TRAITS, TraitStatistics, trait_classes
+from apt_lightning.common.errors import DataError
+from apt_lightning.common.files import write_csv, write_json
+from apt_lightning.common.traits import TRAITS, TraitStatistics, trait_classes
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -132,18 +133,15 @@ def write_predictions(path: str | os.PathLike[str], predictions: Predictions) ->
     """Write a prediction table as CSV, every digit kept; a missing label is an empty cell.
 
     Args:
-        path: File to write; its folder must exist.
+        path: File to write.
         predictions: What to write.
     """
-    temporary = Path(f"{os.fspath(path)}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        rows = zip(predictions.clips, predictions.sources, predictions.seen_source, strict=True)
-        for (clip, source, seen), true, predicted in zip(rows, predictions.true, predictions.predicted, strict=True):
-            labels = ["" if np.isnan(value) else repr(float(value)) for value in true]
-            writer.writerow([clip, source, int(seen), *labels, *(repr(float(value)) for value in predicted)])
-    temporary.replace(path)
+    lines = []
+    rows = zip(predictions.clips, predictions.sources, predictions.seen_source, strict=True)
+    for (clip, source, seen), true, predicted in zip(rows, predictions.true, predictions.predicted, strict=True):
+        labels = ["" if np.isnan(value) else repr(float(value)) for value in true]
+        lines.append([clip, source, int(seen), *labels, *(repr(float(value)) for value in predicted)])
+    write_csv(path, COLUMNS, lines)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:
@@ -187,12 +185,8 @@ def write_statistics(folder: str | os.PathLike[str], statistics: TraitStatistics
         folder: The stage's folder.
         statistics: Mean and standard deviation per trait.
     """
-    path = Path(folder, STATISTICS_FILE)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(
-        json.dumps({"mean": statistics.mean.tolist(), "sd": statistics.sd.tolist()}) + "\n", encoding="utf-8"
-    )
-    temporary.replace(path)
+    content = {"mean": statistics.mean.tolist(), "sd": statistics.sd.tolist()}
+    write_json(Path(folder, STATISTICS_FILE), content)
 
 
 def read_statistics(folder: str | os.PathLike[str]) -> TraitStatistics | None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from apt_lightning.common.traits import SHORT
 from apt_lightning.evaluation.tables import number, render
-from apt_lightning.traits import SHORT
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -24,7 +24,7 @@ class Retrieval(NamedTuple):
     """Means over the queries of one trait, one modality asking and one answering."""
 
     trait: str
-    """One of :data:`apt_lightning.traits.SHORT`."""
+    """One of :data:`apt_lightning.common.traits.SHORT`."""
     query: str
     """Modality of the queries."""
     answer: str

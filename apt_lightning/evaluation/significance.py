@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from apt_lightning.errors import DataError, UsageError
-from apt_lightning.evaluation.clusters import LEVEL, RESAMPLES, bootstrap_sums, cluster_sums
+from apt_lightning.common.errors import DataError, UsageError
+from apt_lightning.evaluation.bootstrap import LEVEL, RESAMPLES, bootstrap_sums, cluster_sums
 from apt_lightning.evaluation.metrics import COLUMNS, METRICS
 from apt_lightning.evaluation.moments import figures, labelled, moments
 from apt_lightning.evaluation.predictions import Predictions

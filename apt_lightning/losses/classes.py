@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from apt_lightning.errors import UsageError
+from apt_lightning.common.errors import UsageError
 
 UNLABELLED = -1
 """Class number of a row without a label."""

@@ -12,7 +12,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 from typing_extensions import override
 
-from apt_lightning.errors import UsageError
+from apt_lightning.common.errors import UsageError
 from apt_lightning.losses.classes import TraitClasses
 from apt_lightning.losses.closed_form import AnchorGroup, Constants, MinedLoss
 from apt_lightning.losses.hard_classes import hard_groups

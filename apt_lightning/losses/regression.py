@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from apt_lightning.errors import UsageError
+from apt_lightning.common.errors import UsageError
 
 
 class RegressionLoss(nn.Module):

@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from apt_lightning.data.augment import centre_crop, resize
-from apt_lightning.data.batch import Batch
+from apt_lightning.common.batch import Batch
+from apt_lightning.networks.frames import centre_crop, resize
 from apt_lightning.networks.layers import dense, initialise
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from apt_lightning.common.traits import TRAITS
 from apt_lightning.networks.layers import dense, initialise
 from apt_lightning.networks.siamese import SiameseNet
-from apt_lightning.traits import TRAITS
 
 
 class FusionNet(nn.Module):

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from apt_lightning.errors import UsageError
+from apt_lightning.common.errors import UsageError
 
 
 def dense(sizes: Sequence[int]) -> nn.Sequential:

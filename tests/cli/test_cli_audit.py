@@ -4,7 +4,7 @@ import json
 import numpy as np
 
 from apt_lightning.cli import main
-from apt_lightning.traits import TRAITS
+from apt_lightning.common.traits import TRAITS
 
 
 def write_csv(folder, n=60, shuffled=False, copies=()):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from apt_lightning.cli import main
+from apt_lightning.common.traits import TraitStatistics
 from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
-from apt_lightning.traits import TraitStatistics
 
 
 def write_stage(folder, noise, seed, clips=range(60), split="test", mean=0.5):

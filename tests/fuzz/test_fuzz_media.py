@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from mutants import mutate
 
-from apt_lightning.data.extract import ExtractionSettings
 from apt_lightning.data.faults import FAULTS
-from apt_lightning.data.pool import Job, Task, run_pool
-from apt_lightning.data.prepare import settings_of
+from apt_lightning.data.media.extract import ExtractionSettings
+from apt_lightning.data.preparation.pool import Job, Task, run_pool
+from apt_lightning.data.preparation.prepare import settings_of
 
 
 def small_clip(path, seconds=1.0, rate=44100):

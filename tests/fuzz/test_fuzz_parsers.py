@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutants import mutate
 
-from apt_lightning.data.annotations import load_pickle, read_annotations, read_demographics, read_transcripts
-from apt_lightning.data.archives import unpack_data
-from apt_lightning.data.collection import SPLITS, read_collection
-from apt_lightning.data.tables import read_table
-from apt_lightning.data.text import read_text, text_table, write_text
-from apt_lightning.data.word_vectors import WordVectors, load_glove_memmap
-from apt_lightning.errors import AptError
-from apt_lightning.traits import TRAITS
+from apt_lightning.common.errors import AptError
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.collection.annotations import load_pickle, read_annotations, read_demographics, read_transcripts
+from apt_lightning.data.collection.archives import unpack_data
+from apt_lightning.data.collection.collection import SPLITS, read_collection
+from apt_lightning.data.collection.tables import read_table
+from apt_lightning.data.store.text_table import read_text_table, text_table, write_text_table
+from apt_lightning.data.text.word_vectors import WordVectors, load_glove_memmap
 
 CLIPS = ["AbCdEfGhIjK.000.mp4", "-bCdEfGhIjK.005.mp4", "zzzzzzzzzzz.001.mp4"]
 LABELS = {t: {clip: np.float64(0.25) for clip in CLIPS} for t in (*TRAITS, "interview")}
@@ -158,11 +158,11 @@ def attack_text_store(number, tmp_path):
     names = ("ids.npy", "lengths.npy", "vectors.npy", "words.txt")
     for i in range(number):
         folder = tmp_path / str(i)
-        write_text(folder, text_table(["a b", "b", None], known), {})
+        write_text_table(folder, text_table(["a b", "b", None], known), {})
         path = folder / names[i % len(names)]
         path.write_bytes(mutate(path.read_bytes(), rng))
         try:
-            table = read_text(folder)
+            table = read_text_table(folder)
         except AptError:
             continue
         assert table.ids.max(initial=0) < len(table.vectors) == len(table.words) + 2

@@ -2,20 +2,18 @@
 
 import shutil
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mutants import mutate
+from places import HELPERS
 
-from apt_lightning.checkpoint import FORMAT, read_stage
-from apt_lightning.data.prepare import Options, prepare
-from apt_lightning.data.store import Store
-from apt_lightning.errors import AptError
-from apt_lightning.traits import TRAITS
-
-FAKE = Path(__file__).parents[1] / "data"
+from apt_lightning.common.errors import AptError
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.store.reader import Store
+from apt_lightning.stages.checkpoint import FORMAT, read_stage
 
 
 def attack(seeds, number, tmp_path, read):
@@ -66,7 +64,7 @@ def read_checkpoint(root):
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """Files of a store of four made-up clips."""
-    monkeypatch.setenv("PYTHONPATH", str(FAKE))
+    monkeypatch.setenv("PYTHONPATH", str(HELPERS))
     lines = [f"clip,split,{','.join(TRAITS)},transcript"]
     for i in range(4):
         (tmp_path / f"{i}.json").write_text(f'{{"seed": {i}}}')

@@ -10,7 +10,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction, MultiSimilari
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from pytorch_metric_learning.regularizers import LpRegularizer
 
-from apt_lightning.errors import UsageError
+from apt_lightning.common.errors import UsageError
 from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilarityLoss
 
 MEAN = [0.476146, 0.520286, 0.548181, 0.522731, 0.566281]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from apt_lightning.errors import UsageError
+from apt_lightning.common.errors import UsageError
 from apt_lightning.losses import RegressionLoss
 
 

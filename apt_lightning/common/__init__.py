@@ -1,0 +1,1 @@
+"""Words and tools that all parts share."""

@@ -1,0 +1,1 @@
+"""Read: a stranger's folder, its labels, transcripts, tables and archives."""

@@ -1,0 +1,1 @@
+"""Serve: batches of a store."""

@@ -1,0 +1,225 @@
+"""Splits and loaders over one feature store, shared by all stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from apt_lightning.common.batch import Batch
+from apt_lightning.common.errors import DataError, UsageError
+from apt_lightning.common.traits import TraitStatistics, trait_statistics
+from apt_lightning.data.collection.folds import read_folds
+from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.data.loading.sampler import IndexBatches
+from apt_lightning.data.store.reader import Store
+from apt_lightning.networks.frames import augment, centre_crop, resize
+from apt_lightning.stages.frozen import FrozenFeatures, frozen_features, vocabulary_of
+
+if TYPE_CHECKING:
+    from apt_lightning.stages.base import BaseModule
+
+
+class FirstImpressionsDataModule(LightningDataModule):
+    """ChaLearn First Impressions V2 clips, or any labelled clips, from a store that ``apt prepare`` wrote.
+
+    Args:
+        store: Folder of the feature store.
+        batch_size: Clips per batch and process in training.
+        eval_batch_size: Clips per batch in validation, test and prediction, but for frames: `batch_size` of them fit
+            in memory.
+        folds: File of source-disjoint folds; the official split is used without it.
+        fold: Which fold is the test split, from 1; the next one is the validation split.
+        quarantine: Text file with one clip name a line; these clips are left out.
+        augment: Change crop and colours of frames in training.
+        cache_features: Compute the features of frozen encoders once per clip. Without it they are computed
+            at each step from augmented input.
+        num_workers: Processes that decode frames; other inputs need none.
+        seed: Seed of the order of training clips.
+        withhold_test: Drop the labels of the test split and refuse its loader, for searches of hyperparameters.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        folds: str | None = None,
+        fold: int = 1,
+        quarantine: str | None = None,
+        augment: bool = True,
+        cache_features: bool = True,
+        num_workers: int = 0,
+        seed: int = 42,
+        withhold_test: bool = False,
+    ) -> None:
+        super().__init__()
+        least = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1), "fold": (fold, 1)}
+        least["num_workers"] = (num_workers, 0)
+        for name, (value, lowest) in least.items():
+            if value < lowest:
+                raise UsageError(f"`data.{name}` must be at least {lowest}, got {value}")
+        self.store_path = store
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.folds = folds
+        self.fold = fold
+        self.quarantine = quarantine
+        self.augment = augment
+        self.cache_features = cache_features
+        self.num_workers = num_workers
+        self.seed = seed
+        self.withhold_test = withhold_test
+        self._features: tuple[int, FrozenFeatures] | None = None
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        if not hasattr(self, "_store"):
+            self._store = Store.open(self.store_path)
+        return self._store
+
+    @override
+    def setup(self, stage: str) -> None:
+        clips = self.store.clips
+        splits = [clip.split for clip in clips]
+        if self.folds is not None:
+            splits = list(read_folds(self.folds).splits([clip.source for clip in clips], self.fold))
+        self.splits = np.array(splits)
+        if self.withhold_test:  # in the store, so that no dataset made from it holds these labels
+            clips[:] = [
+                replace(clip, traits=(np.nan,) * 5) if split == "test" else clip
+                for clip, split in zip(clips, splits, strict=True)
+            ]
+        usable = self.store.present.any(axis=1)
+        if self.quarantine is not None:
+            names = {line.strip() for line in Path(self.quarantine).read_text(encoding="utf-8").splitlines()}
+            usable &= np.array([clip.name not in names for clip in clips])
+        self.labels = np.array([clip.traits for clip in clips], dtype=np.float64).reshape(-1, 5)
+        self.usable = usable
+        if stage == "fit":
+            for split in ("train", "validation"):
+                if not len(self.positions(split)):
+                    raise DataError(
+                        f"{self.store_path} has no usable labelled clip in the {split} split;"
+                        " `apt doctor` on the store says why clips were left out"
+                    )
+
+    def positions(self, split: str) -> Tensor:
+        """Positions in the store of the usable clips of a split; for training, of those with all five labels."""
+        chosen = (self.splits == split) & self.usable
+        if split == "train":
+            chosen &= ~np.isnan(self.labels).any(axis=1)
+        else:
+            chosen &= ~np.isnan(self.labels).all(axis=1)
+        return torch.from_numpy(np.flatnonzero(chosen))
+
+    @property
+    def statistics(self) -> TraitStatistics:
+        """Mean and population standard deviation of the training labels."""
+        return trait_statistics(self.labels[self.positions("train").numpy()])
+
+    @property
+    def _module(self) -> BaseModule:
+        if self.trainer is None:
+            raise UsageError("the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`")
+        return cast("BaseModule", self.trainer.lightning_module)
+
+    def features(self) -> FrozenFeatures:
+        """Features of the module's frozen encoders for every clip, on the training device."""
+        assert self.trainer is not None
+        module = self._module
+        encoders = module.encoders
+        assert encoders is not None
+        if self._features is None or self._features[0] != id(encoders):
+            vocabulary = vocabulary_of(encoders)
+            strategy = self.trainer.strategy
+            was_training = encoders.training
+            features = frozen_features(
+                encoders.eval(),
+                lambda name: ClipDataset(self.store, [name], vocabulary=vocabulary),
+                self.store.path / "frozen",
+                f"{self.store.fingerprint} {self.trainer.precision}",
+                strategy.root_device,
+                self.trainer.precision_plugin.forward_context,
+                self.trainer.global_rank,
+                self.trainer.world_size,
+                strategy.barrier,
+            )
+            encoders.train(was_training)
+            self._features = (id(encoders), features.to(strategy.root_device))
+        return self._features[1]
+
+    def _dataset(self, training: bool) -> ClipDataset:
+        module = self._module
+        cached = module.encoders is not None and (self.cache_features or not training)
+        return ClipDataset(
+            self.store,
+            module.modalities,
+            features=self.features() if cached else None,
+            vocabulary=module.vocabulary,
+        )
+
+    def _loader(self, positions: Tensor, training: bool) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        dataset = self._dataset(training)
+        sampler = IndexBatches(
+            positions,
+            self.batch_size if training or dataset.reads_frames else self.eval_batch_size,
+            shuffle=training,
+            seed=self.seed,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        if training and not len(sampler):
+            raise UsageError(
+                f"{len(positions)} training clips do not fill one batch of {self.batch_size} on each of"
+                f" {self.trainer.world_size} processes; lower `--data.batch_size`"
+            )
+        return DataLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=None,
+            # Without one each iterator draws from the global generator, at another moment after a resume.
+            generator=torch.Generator().manual_seed(self.seed),
+            num_workers=self.num_workers if dataset.reads_frames else 0,
+            persistent_workers=dataset.reads_frames and self.num_workers > 0,
+            pin_memory=dataset.reads_frames and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    @override
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.positions("train"), training=True)
+
+    @override
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.positions("validation"), training=False)
+
+    @override
+    def test_dataloader(self) -> DataLoader[Batch]:
+        if self.withhold_test:
+            raise UsageError("the test split is withheld (`data.withhold_test`), as in sweeps")
+        return self._loader(self.positions("test"), training=False)
+
+    @override
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(torch.from_numpy(np.flatnonzero(self.usable)), training=False)
+
+    @override
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        visual = batch.inputs.get("visual")
+        if visual is None or visual.values.dtype != torch.uint8:
+            return batch
+        assert self.trainer is not None
+        encoder = self._module.frame_encoder
+        change = augment if self.augment and self.trainer.training else centre_crop
+        frames = change(resize(visual.values, encoder.frame_size), encoder.crop)
+        inputs = {**batch.inputs, "visual": visual._replace(values=frames)}
+        return batch._replace(inputs=inputs)

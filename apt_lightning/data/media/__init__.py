@@ -1,0 +1,1 @@
+"""Decode: functionals and frames of one clip."""

@@ -1,0 +1,1 @@
+"""Fill: clips to a store, in expendable workers, over processes and nodes."""

@@ -1,0 +1,179 @@
+"""Every clip opened and every fault named: what is wrong, and what the other commands will do about it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from apt_lightning.common.errors import StoreError
+from apt_lightning.common.files import write_csv, write_json
+from apt_lightning.data.collection.collection import read_collection
+from apt_lightning.data.faults import FAULTS, Fault, Outcome
+from apt_lightning.data.preparation.index import index_entries
+from apt_lightning.data.preparation.pool import Job, Task, run_pool
+from apt_lightning.data.preparation.prepare import DEFAULTS, Options, settings_of, worker_count
+from apt_lightning.data.store.reader import Store, duplicates, needs_row
+from apt_lightning.data.store.rows import status_of
+from apt_lightning.data.text.tokens import tokenize
+
+STATUSES = ("ok", "degraded", "left out")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """State of every clip of a data set or store."""
+
+    statuses: dict[str, str]
+    """Clip name -> ``ok``, ``degraded`` or ``left out``."""
+    faults: list[Fault]
+    """Every fault, those of files that are no clip of the set included."""
+
+    def severity(self) -> Outcome:
+        """The gravest outcome of any fault; ``handled`` if there is none."""
+        order = list(Outcome)
+        return max((FAULTS[fault.code].outcome for fault in self.faults), key=order.index, default=Outcome.HANDLED)
+
+    def counts(self) -> str:
+        """One line that accounts for every clip.
+
+        Example:
+            >>> print(Diagnosis({"a.mp4": "ok", "b.mp4": "left out"}, []).counts())
+            2 clips given = 1 ok + 0 degraded + 1 left out
+        """
+        count = Counter(self.statuses.values())
+        parts = " + ".join(f"{count[status]} {status}" for status in STATUSES)
+        return f"{len(self.statuses)} clips given = {parts}"
+
+    def summary(self) -> str:
+        """Faults by code, then :meth:`counts`."""
+        found = Counter(fault.code for fault in self.faults)
+        rows = [(str(n), code, str(FAULTS[code].outcome), FAULTS[code].sentence) for code, n in found.most_common()]
+        return "\n".join([*columns(("clips", "fault", "outcome", "what it is"), rows), self.counts()])
+
+    def table(self) -> str:
+        """One line a fault, then :meth:`counts`."""
+        rows = [
+            (
+                fault.clip,
+                fault.code,
+                str(FAULTS[fault.code].outcome),
+                FAULTS[fault.code].sentence + (fault.detail and f" ({fault.detail})"),
+            )
+            for fault in self.faults
+        ]
+        return "\n".join([*columns(("clip", "fault", "outcome", "what it is"), rows), self.counts()])
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the faults to a machine-readable file, JSON if its name ends in ``.json``, CSV otherwise."""
+        path = Path(path)
+        rows = [
+            {
+                "clip": fault.clip,
+                "code": fault.code,
+                "outcome": str(FAULTS[fault.code].outcome),
+                "sentence": FAULTS[fault.code].sentence,
+                "detail": fault.detail,
+            }
+            for fault in self.faults
+        ]
+        if path.suffix.lower() == ".json":
+            count = Counter(self.statuses.values())
+            found = {
+                "clips": len(self.statuses),
+                **{status: count[status] for status in STATUSES},
+                "faults": rows,
+            }
+            write_json(path, found)
+            return
+        write_csv(path, ["clip", "code", "outcome", "sentence", "detail"], (row.values() for row in rows))
+
+    def quarantine(self, strict: bool) -> list[str]:
+        """Names of the clips left out; if strict, of the degraded ones too."""
+        return [name for name, status in self.statuses.items() if status == "left out" or (strict and status != "ok")]
+
+
+def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table with aligned columns; none if it has no rows."""
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        for row in (head, *rows)
+    ]
+
+
+def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> Diagnosis:
+    """Open every clip of a data set as ``apt prepare`` would, without its features.
+
+    Args:
+        data: Official folder layout, unpacked, or a CSV of clips.
+        options: Settings, number of workers, time limit and quarantine list of the preparation.
+
+    Raises:
+        DataError: If the data set itself cannot be read.
+    """
+    collection = read_collection(data)
+    names = {clip.name for clip in collection.clips}
+    faults = [fault for fault in collection.faults if fault.clip not in names]
+    entries = index_entries(collection, options.quarantine)
+    found = {
+        entry["name"]: [Fault(code, entry["name"], detail) for code, detail in entry["faults"]] for entry in entries
+    }
+    for entry in entries:
+        if (entry["transcript"] or "").strip() and not tokenize(entry["transcript"]):
+            found[entry["name"]].append(Fault("no-known-word", entry["name"], "no word at all"))
+    tasks = [
+        Task(
+            entry["name"],
+            entry["path"],
+            os.path.getsize(entry["path"]) if os.path.exists(entry["path"]) else 0,
+        )
+        for entry in entries
+        if needs_row(entry)
+    ]
+    job = Job(settings_of(options.extraction), extract=options.extract)
+    sums: dict[str, str] = {}
+    bar = tqdm(total=len(tasks), desc="clips", unit="clip", smoothing=0.1)
+    with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
+        for result in results:
+            found[result.task.name] += result.faults
+            sums[result.task.name] = result.sha256
+            bar.update()
+    for fault in duplicates({name: sums[name] for name in found if sums.get(name)}):
+        found[fault.clip].append(fault)
+    statuses = {name: status_of(listed) for name, listed in found.items()}
+    return Diagnosis(statuses, faults + [fault for listed in found.values() for fault in listed])
+
+
+def examine_store(store: Store) -> Diagnosis:
+    """State of the clips of a store, after its data have been compared with the digests written beside them.
+
+    Memory does not grow with the size of the features: they are read clip by clip.
+
+    Raises:
+        StoreError: If data have changed since they were written.
+    """
+    damaged = store.damaged()
+    if damaged:
+        raise StoreError(
+            f"{len(damaged)} of {len(store)} clips of {store.path} do not hold what was written (first "
+            f"{damaged[0]}); "
+            f"delete {store.path / 'shards'} and run `apt prepare {store.manifest['data']} {store.path}`"
+        )
+    return diagnosis_of(store)
+
+
+def diagnosis_of(store: Store) -> Diagnosis:
+    """State of the clips of a store as its rows tell."""
+    general = (Fault(*fault) for fault in store.manifest["faults"])
+    return Diagnosis(
+        {clip.name: clip.status for clip in store.clips},
+        [*general, *(f for clip in store.clips for f in clip.faults)],
+    )

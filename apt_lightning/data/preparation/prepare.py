@@ -1,0 +1,258 @@
+"""From clips to a feature store: what is missing or changed is extracted, everything else stays."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from apt_lightning.common.errors import DataError, UsageError
+from apt_lightning.common.files import TEMPORARY, digest, file_digest, locked, write_bytes
+from apt_lightning.data.collection.archives import unpack_data
+from apt_lightning.data.collection.collection import Collection
+from apt_lightning.data.media.extract import ExtractionSettings
+from apt_lightning.data.preparation.index import load_collection
+from apt_lightning.data.preparation.pool import Job, Result, Task, run_pool
+from apt_lightning.data.store.reader import FORMAT, VERSION, needs_row
+from apt_lightning.data.store.rows import Row, line_of, newest_rows
+from apt_lightning.data.store.writer import ShardWriter
+
+SECONDS = 120.0
+"""Time limit a clip; ours: about a hundred times what a 15 s clip takes."""
+PACKAGES = ("apt-lightning", "av", "decord", "numpy", "opensmile")
+"""Packages whose version a feature can depend on."""
+IN_USE = "use.lock"
+"""Held in common by all who extract clips, and alone by one who changes what there is to extract."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to prepare."""
+
+    extraction: ExtractionSettings = field(default_factory=ExtractionSettings)
+    vectors: str | None = None
+    """GloVe or word2vec file; without one, vectors are trained on the training transcripts."""
+    max_tokens: int = 80
+    """K of the paper."""
+    workers: int | None = None
+    """Decoding processes; one a core if not given."""
+    seconds: float = SECONDS
+    """Time limit a clip."""
+    quarantine: str | None = None
+    """File of clip names that are left out unopened."""
+    retry: bool = False
+    """Open clips again on which the time limit was reached or the decoder died."""
+    extract: str = "apt_lightning.data.media.extract:extract_clip"
+    """``module:function`` that the workers call."""
+    devices: int = 1
+    """Processes of a machine that share the clips, in Lightning's word."""
+    num_nodes: int = 1
+    """Machines that share the clips."""
+
+
+DEFAULTS = Options()
+
+
+def worker_count(options: Options) -> int:
+    """Decoding processes: as asked for, or this process's share of the machine's cores."""
+    return options.workers or max(1, len(os.sched_getaffinity(0)) // options.devices)
+
+
+def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options: Options = DEFAULTS) -> int:
+    """Bring a store up to date with its data; interrupted at any moment, the next call goes on.
+
+    Several processes (``options.devices`` and ``options.num_nodes``) each do a share into shards of their own;
+    they need nothing but the common file system.
+
+    Args:
+        data: Official folder layout, zipped or not, or a CSV of clips.
+        store: Folder of the store, made if absent.
+        options: How.
+
+    Returns:
+        Clips still to do after this call: the shares of other processes, 0 if the store is finished.
+
+    Raises:
+        DataError: If the data cannot be read.
+        UsageError: If ``store`` is a folder of something else.
+        StoreError: If it cannot be written, or is being written with other data or settings.
+    """
+    path = Path(store)
+    _check_folder(path)
+    if not os.path.exists(data):
+        raise DataError(f"{data} does not exist; give the folder of the data set or a CSV of clips")
+    with locked(path / "store.lock", blocking=True):
+        unpack_data(data)
+    collection, entries = load_collection(data, options.quarantine)
+    with ExitStack() as stack:
+        with locked(path / "store.lock", blocking=True):
+            _write_head(path, data, collection, entries, options)
+            _write_text_table(path, entries, options)
+            stack.enter_context(locked(path / IN_USE, shared=True))
+        if options.devices * options.num_nodes == 1:
+            for _ in extract(path, entries, options):
+                pass
+        else:
+            from apt_lightning.data.preparation.distribute import predict_share
+
+            predict_share(path, entries, options)
+    rows = newest_rows(path, digest(settings_of(options.extraction)))
+    return sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
+
+
+def extract(
+    path: Path, entries: list[Row], options: Options, rank: int = 0, world_size: int = 1
+) -> Generator[Result, None, None]:
+    """Extract a share of the clips, each into a shard of the process that decodes it.
+
+    Args:
+        path: Folder of the store, whose index is written.
+        entries: All clips of the index.
+        options: How.
+        rank: Number of this share, from 0. Clips are dealt out in turn, each round beginning with the next share,
+            so that no share gets all clips of a kind in a collection that alternates.
+        world_size: Number of shares.
+
+    Yields:
+        What became of each clip that was missing or changed, once it is in the store.
+
+    Raises:
+        StoreError: If another process does this share, or the store cannot be written.
+    """
+    settings = settings_of(options.extraction)
+    key = digest(settings)
+    with locked(path / f"rank{rank}.lock"):
+        rows = newest_rows(path, key)
+        own = [entry for i, entry in enumerate(entries) if (i + i // world_size) % world_size == rank]
+        tasks = [task for entry in own for task in _tasks(entry, rows, options)]
+        job = Job(settings, str(path / "shards" / f"{rank}-"), options.extract)
+        share = "" if world_size == 1 else f" (rank 0 of {world_size})"
+        silent = rank > 0 or not tasks
+        bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent)
+        with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
+            for result in results:
+                if result.lost:
+                    _record(path / "shards" / f"{rank}-lost", key, result)
+                bar.update()
+                yield result
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse to write a store among other things; what a killed run left there is no obstacle."""
+    if path.is_dir() and not (path / "manifest.json").exists():
+        others = [file.name for file in path.iterdir() if file.suffix not in (".lock", TEMPORARY)]
+        if others:
+            raise UsageError(f"{path} is no feature store and holds {others[0]}; give another folder for STORE")
+
+
+def settings_of(settings: ExtractionSettings) -> dict[str, Any]:
+    """The settings as JSON gives them back."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return found
+
+
+def _write_head(
+    path: Path, data: str | os.PathLike[str], collection: Collection, entries: list[Row], options: Options
+) -> None:
+    """Write manifest and index if they differ from what is there, and remove what a killed run left."""
+    for part in (*path.glob(f"*{TEMPORARY}"), *path.glob(f"*/*{TEMPORARY}")):
+        part.unlink()
+    settings = settings_of(options.extraction)
+    names = {entry["name"] for entry in entries}
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "data": os.path.abspath(data),
+        "key": digest(settings),
+        "settings": settings,
+        "packages": {name: version(name) for name in PACKAGES},
+        "faults": [[fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names],
+    }
+    wanted = {
+        path / "manifest.json": json.dumps(manifest, indent=2).encode() + b"\n",
+        path / "index.jsonl": b"".join(map(line_of, entries)),
+    }
+    changed = {file: content for file, content in wanted.items() if not file.exists() or file.read_bytes() != content}
+    if changed:
+        with locked(path / IN_USE):  # nobody extracts what would no longer be in the index
+            for file, content in changed.items():
+                write_bytes(file, content)
+
+
+def _write_text_table(path: Path, entries: list[Row], options: Options) -> None:
+    """Encode the transcripts if they, the vectors or K have changed; ``meta.json``, the last, is the seal."""
+    file = path / "text" / "meta.json"
+    wanted: Row = {
+        "index": file_digest(path / "index.jsonl"),
+        "max_tokens": options.max_tokens,
+        "given": None,
+    }
+    if options.vectors is not None:
+        stat = os.stat(options.vectors)
+        wanted["given"] = [os.path.abspath(options.vectors), stat.st_size, stat.st_mtime_ns]
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")).items() >= wanted.items():
+        return
+    from apt_lightning.data.store.text_table import TextTable, text_table, write_text_table
+    from apt_lightning.data.text.tokens import N_SPECIAL, tokenize
+    from apt_lightning.data.text.word_vectors import WordVectors, load_glove_memmap, train_word_vectors
+
+    tokens = [tokenize(entry["transcript"] or "") for entry in entries]
+    if options.vectors is None:
+        split = [words for entry, words in zip(entries, tokens, strict=True) if entry["split"] == "train"]
+        vectors = train_word_vectors(split)
+    else:
+        every = load_glove_memmap(options.vectors, path / "words")
+        used = {word for words in tokens for word in words}
+        kept = [row for row, word in enumerate(every.words) if word in used]
+        vectors = WordVectors([every.words[row] for row in kept], np.asarray(every.vectors[kept]), every.source)
+    table: TextTable = text_table([entry["transcript"] for entry in entries], vectors, options.max_tokens)
+    mute = np.flatnonzero((table.ids < N_SPECIAL).all(axis=1))
+    faults = [["no-known-word", entries[i]["name"], ""] for i in mute if (entries[i]["transcript"] or "").strip()]
+    file.unlink(missing_ok=True)
+    write_text_table(file.parent, table, vectors.source)
+    sums = [file_digest(file.parent / name) for name in ("ids.npy", "words.txt", "vectors.npy")]
+    write_bytes(file, json.dumps(wanted | {"content": digest(sums), "faults": faults}).encode())
+
+
+def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> list[Task]:
+    """What is to be done for a clip: nothing if a row fits the file's size and time of change."""
+    if not needs_row(entry):
+        return []
+    try:
+        stat = os.stat(entry["path"])
+        size, mtime = stat.st_size, stat.st_mtime_ns
+    except OSError:
+        size, mtime = 0, 0
+    if entry["name"] not in rows:
+        return [Task(entry["name"], entry["path"], size)]
+    row = rows[entry["name"]][1]
+    again = options.retry and any(code in ("timeout", "decoder-crash") for code, _ in row["faults"])
+    if (row["size"], row["mtime"]) == (size, mtime) and not again:
+        return []
+    return [Task(entry["name"], entry["path"], size, row["revision"] + 1)]
+
+
+def _record(folder: Path, key: str, result: Result) -> None:
+    """Commit the row of a clip whose worker is gone."""
+    task = result.task
+    stat = os.stat(task.path)
+    row = {
+        "name": task.name,
+        "status": result.status,
+        "faults": [[fault.code, fault.detail] for fault in result.faults],
+        "sha256": "",
+        "size": stat.st_size,
+        "mtime": stat.st_mtime_ns,
+        "duration": 0.0,
+        "revision": task.revision,
+    }
+    with ShardWriter(folder, key) as writer:
+        writer.append(row, None, [], [])

@@ -1,0 +1,1 @@
+"""Keep: the feature store, plain files that many processes write."""

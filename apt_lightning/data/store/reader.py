@@ -1,0 +1,324 @@
+"""Reader of the feature store, a folder of JSON lines and flat arrays (docs/store.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from apt_lightning.common.errors import StoreError
+from apt_lightning.common.files import digest, file_digest
+from apt_lightning.data.faults import Fault
+from apt_lightning.data.store.rows import (
+    AUDIO,
+    FRAMES,
+    N_FUNCTIONALS,
+    Row,
+    newest_rows,
+    read_lines,
+    status_of,
+)
+from apt_lightning.data.store.text_table import TextTable, read_text_table
+from apt_lightning.data.text.tokens import UNKNOWN
+
+FORMAT = "apt-lightning feature store"
+VERSION = 1
+MODALITIES = ("audio", "visual", "text")
+"""Columns of :attr:`Store.present`."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """One clip of a store, usable or not."""
+
+    name: str
+    source: str
+    """Source video; clips of one source belong on one side of any split."""
+    split: str
+    """``train``, ``validation``, ``test`` or ``unlabelled``."""
+    path: str | None
+    traits: tuple[float, ...]
+    """Five labels in the order of :data:`apt_lightning.common.traits.TRAITS`; NaN where missing."""
+    transcript: str | None
+    """``None`` = none was given."""
+    status: str
+    """``ok``, ``degraded`` (used without a modality) or ``left out``."""
+    faults: tuple[Fault, ...]
+    demographics: dict[str, str]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read and check ``manifest.json``.
+
+    Raises:
+        StoreError: If the folder is no store, or one of another version.
+    """
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"no feature store at {path}; make one with `apt prepare DATA {path}`") from None
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged ({error}); `apt prepare DATA {path}` writes it anew") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(f"{file} is not the manifest of an {FORMAT}")
+    if manifest.get("version") != VERSION:
+        raise StoreError(
+            f"{path} is a store of version {manifest.get('version')}, this program reads version {VERSION}; "
+            "make a new one with `apt prepare DATA STORE`"
+        )
+    return cast(dict[str, Any], manifest)
+
+
+def needs_row(entry: Row) -> bool:
+    """Whether the file of an index entry is to be opened: it has one, and is not quarantined."""
+    return entry["path"] is not None and all(code != "quarantined" for code, _ in entry["faults"])
+
+
+def duplicates(sums: Mapping[str, str]) -> Iterator[Fault]:
+    """Name every clip whose file has the same bytes as an earlier one.
+
+    Args:
+        sums: Clip name -> SHA-256 of its file, in index order.
+
+    Example:
+        >>> [fault.clip for fault in duplicates({"a.mp4": "1", "b.mp4": "2", "c.mp4": "1"})]
+        ['c.mp4']
+    """
+    first: dict[str, str] = {}
+    for name, value in sums.items():
+        if value in first:
+            yield Fault("duplicate-content", name, f"the same bytes as {first[value]}")
+        else:
+            first[value] = name
+
+
+class Store:
+    """Memory-mapped view of a finished feature store.
+
+    Open it with :meth:`open`. Clips that were left out stay in :attr:`clips` with no modality present,
+    so that every table can say how many clips it rests on. May be pickled into loader workers: each maps the
+    files anew.
+
+    Attributes:
+        path: Folder of the store.
+        manifest: Contents of ``manifest.json``.
+        clips: All clips given, in index order.
+        present: (N, 3) bool, modality usable for this clip; columns audio, visual, text.
+        kinds: Per modality what the store serves: audio ``functionals``, visual ``frames``, text ``tokens``;
+            ``vector`` where features made elsewhere are in place of ours.
+        fingerprint: Hexadecimal digest over settings, labels, texts and every clip's features; equal for
+            equal content, whoever wrote it and in how many runs.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    clips: list[StoredClip]
+    present: npt.NDArray[np.bool_]
+    kinds: dict[str, str]
+    fingerprint: str
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Store:
+        """Open a finished store.
+
+        Raises:
+            StoreError: If it is absent, of another version, unfinished or damaged; the message says which
+                command to run.
+        """
+        store = cls()
+        store.path = Path(path)
+        store.manifest = read_manifest(store.path)
+        try:
+            store._load()
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"the store {store.path} is damaged ({type(error).__name__}: {error}); delete it and run "
+                "`apt prepare DATA STORE`"
+            ) from error
+        return store
+
+    def _load(self) -> None:
+        again = f"`apt prepare {self.manifest['data']} {self.path}` goes on"
+        index, seal_file = self.path / "index.jsonl", self.path / "text" / "meta.json"
+        if not index.exists() or not seal_file.exists():
+            raise StoreError(f"the store {self.path} is unfinished; {again}")
+        entries = list(read_lines(index))
+        seal = json.loads(seal_file.read_text(encoding="utf-8"))
+        rows = newest_rows(self.path, self.manifest["key"])
+        todo = sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
+        if todo or seal["index"] != file_digest(index):
+            raise StoreError(f"the store {self.path} is unfinished, {todo} of {len(entries)} clips to do; {again}")
+        self._foreign = {m: meta for m in MODALITIES if (meta := self._read_foreign(m)) is not None}
+        self.kinds = {"audio": "functionals", "visual": "frames", "text": "tokens"}
+        self.kinds |= dict.fromkeys(self._foreign, "vector")
+        found = [rows.get(entry["name"]) if needs_row(entry) else None for entry in entries]
+        self._place(found)
+        self._judge(entries, [None if at is None else at[1] for at in found], seal)
+
+    def _place(self, found: list[tuple[str, Row] | None]) -> None:
+        """Note where each clip's data lie: shard, row of audio.f4 (-1: none), spans of frames.bin."""
+        self._shards = sorted({at[0] for at in found if at is not None})
+        number = {shard: i for i, shard in enumerate(self._shards)}
+        self._shard = np.array([-1 if at is None else number[at[0]] for at in found], np.int32)
+        audio = [None if at is None else at[1]["audio"] for at in found]
+        self._audio = np.array([-1 if row is None else row for row in audio], np.int64)
+        frames = [[] if at is None else at[1]["frames"] for at in found]
+        self._first = np.cumsum([0, *map(len, frames)])
+        spans = [span for clip in frames for span in clip]
+        self._spans = np.array([span[:2] for span in spans], np.int64).reshape(-1, 2)
+        self._times = np.array([span[2] for span in spans], np.float64)
+
+    def _judge(self, entries: list[Row], rows: list[Row | None], seal: Row) -> None:
+        """Fill clips, present and fingerprint."""
+        names = [entry["name"] for entry in entries]
+        known = {modality: set(meta["names"]) for modality, meta in self._foreign.items()}
+        foreign = [[name in known.get(modality, ()) for modality in MODALITIES] for name in names]
+        later: dict[str, list[Fault]] = {}
+        sums = {name: row["sha256"] for name, row in zip(names, rows, strict=True) if row and row["sha256"]}
+        for fault in (*duplicates(sums), *(Fault(*fault) for fault in seal["faults"])):
+            later.setdefault(fault.clip, []).append(fault)
+        self.clips = []
+        for entry, row, elsewhere in zip(entries, rows, map(any, foreign), strict=True):
+            name = entry["name"]
+            own = [Fault(code, name, detail) for code, detail in entry["faults"] + (row["faults"] if row else [])]
+            faults = (*own, *later.get(name, ()))
+            status = status_of(faults)
+            if status == "left out" and elsewhere and all(fault.code != "quarantined" for fault in faults):
+                status = "degraded"
+            traits = tuple(np.nan if value is None else float(value) for value in entry["traits"])
+            about = (entry["source"], entry["split"], entry["path"], traits, entry["transcript"])
+            self.clips.append(StoredClip(name, *about, status, faults, entry["demographics"]))
+        ours = np.stack(
+            [self._audio >= 0, np.diff(self._first) > 0, (np.asarray(self.text.ids) > UNKNOWN).any(axis=1)],
+            axis=1,
+        )
+        in_place = np.array([modality in self._foreign for modality in MODALITIES])
+        used = np.array([clip.status != "left out" for clip in self.clips], bool)
+        self.present = np.where(in_place, np.array(foreign, bool).reshape(-1, 3), ours) & used[:, None]
+        labelled = [{key: value for key, value in entry.items() if key != "path"} for entry in entries]
+        self._contents = [row and row["content"] for row in rows]
+        elsewhere_sums = {modality: found["sha256"] for modality, found in self._foreign.items()}
+        self.fingerprint = digest([self.manifest["key"], labelled, self._contents, seal["content"], elsewhere_sums])
+
+    def _read_foreign(self, modality: str) -> Row | None:
+        file = self.path / "features" / f"{modality}.json"
+        if not file.exists():
+            return None
+        found: Row = json.loads(file.read_text(encoding="utf-8"))
+        names = (file.parent / found["names"]).read_text(encoding="utf-8").split("\n")[:-1]
+        return found | {"names": names}
+
+    @property
+    def n_frames(self) -> int:
+        """Frames asked for per clip; a clip can have fewer."""
+        return int(self.manifest["settings"]["n_frames"])
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of every stored frame in pixels."""
+        height, width = self.manifest["settings"]["frame_size"]
+        return int(height), int(width)
+
+    @cached_property
+    def text(self) -> TextTable:
+        """Token ids, lengths, words and word vectors, in index order."""
+        return read_text_table(self.path / "text")
+
+    @property
+    def text_source(self) -> dict[str, Any]:
+        """Where the word vectors are from: a file with its digest, or training on the transcripts."""
+        source: dict[str, Any] = json.loads((self.path / "text" / "source.json").read_text(encoding="utf-8"))
+        return source
+
+    def vectors(self, modality: str) -> FloatArray:
+        """One vector a clip: our 88 functionals for audio, or features made elsewhere.
+
+        Args:
+            modality: One whose kind is ``functionals`` or ``vector``.
+
+        Returns:
+            (N, D) in index order, memory-mapped where the file has that order; rows of clips that lack the
+            modality are 0 (see :attr:`present`).
+
+        Raises:
+            StoreError: If the modality has no vectors.
+        """
+        if modality in self._foreign:
+            return self._foreign_vectors(**self._foreign[modality])
+        if self.kinds.get(modality) != "functionals":
+            raise StoreError(
+                f"{self.path} holds {self.kinds.get(modality)} for {modality!r}, not vectors; "
+                f"`apt features {self.path} {modality} ARRAY --names FILE` puts some in place"
+            )
+        vectors = np.zeros((len(self), N_FUNCTIONALS), np.float32)
+        for number in range(len(self._shards)):
+            clips = np.flatnonzero(self.present[:, 0] & (self._shard == number))
+            if len(clips):
+                vectors[clips] = self._functionals(number, self._audio[clips])
+        return vectors
+
+    def _foreign_vectors(self, array: str, names: list[str], **_: Any) -> FloatArray:
+        # Copy on write: torch refuses to share read-only memory without a warning.
+        rows: FloatArray = np.load(self.path / "features" / array, mmap_mode="c", allow_pickle=False)
+        if names == [clip.name for clip in self.clips]:
+            return rows
+        at = {name: row for row, name in enumerate(names)}
+        clips = [i for i, clip in enumerate(self.clips) if clip.name in at]
+        vectors = np.zeros((len(self), rows.shape[1]), np.float32)
+        vectors[clips] = rows[[at[self.clips[i].name] for i in clips]]
+        return vectors
+
+    def frames(self, i: int) -> list[bytes]:
+        """JPEGs of clip ``i`` in the order of their times; empty if it has none."""
+        spans = self._spans[self._first[i] : self._first[i + 1]]
+        if not len(spans):
+            return []
+        data = self._map(self._shards[self._shard[i]])
+        return [data[offset : offset + length] for offset, length in spans.tolist()]
+
+    def frame_times(self, i: int) -> list[float]:
+        """Display times of the frames of clip ``i`` in s."""
+        return cast(list[float], self._times[self._first[i] : self._first[i + 1]].tolist())
+
+    def damaged(self) -> list[str]:
+        """Names of the clips whose features are not those written; reads the whole store, clip by clip."""
+        found = []
+        for i, content in enumerate(self._contents):
+            if content is not None:
+                audio = b"" if self._audio[i] < 0 else self._functionals(self._shard[i], self._audio[[i]]).tobytes()
+                if hashlib.sha256(b"".join([audio, *self.frames(i)])).hexdigest() != content:
+                    found.append(self.clips[i].name)
+        return found
+
+    def _functionals(self, shard: int, rows: npt.NDArray[np.int64]) -> FloatArray:
+        shape = (int(rows.max()) + 1, N_FUNCTIONALS)
+        file = np.memmap(self.path / "shards" / self._shards[shard] / AUDIO, "<f4", "r", shape=shape)
+        return np.asarray(file[rows])
+
+    @cached_property
+    def _maps(self) -> dict[str, mmap.mmap]:
+        return {}
+
+    def _map(self, shard: str) -> mmap.mmap:
+        if shard not in self._maps:
+            with open(self.path / "shards" / shard / FRAMES, "rb") as file:
+                self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._maps[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_maps"}
+
+    def __len__(self) -> int:
+        return len(self.clips)

@@ -1,0 +1,1 @@
+"""Whole runs: all stages in order, seeds, folds, ablations, sweeps, reports."""

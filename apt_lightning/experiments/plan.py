@@ -1,0 +1,98 @@
+"""Names and order of the runs that make the paper's tables, and the table of one stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from apt_lightning.common.traits import TraitStatistics
+from apt_lightning.evaluation.calibration import calibration_text
+from apt_lightning.evaluation.conformal import Conformal, coverage, coverage_text
+from apt_lightning.evaluation.fairness import INTERSECTION, fairness, fairness_text, group_masks
+from apt_lightning.evaluation.metrics import COLUMNS, rank_correlation, score_by_seen, score_table
+from apt_lightning.evaluation.predictions import Predictions
+from apt_lightning.evaluation.tables import number, render
+
+STAGE1 = ("stage1_audio", "stage1_visual", "stage1_text")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training run of ``apt run``: a stage's YAML, with earlier units' checkpoints put in."""
+
+    name: str
+    """Folder name, unique in a run."""
+    config: str
+    """Name of the YAML in the folder of stage configurations."""
+    title: str
+    """Row of the results table."""
+    needs: dict[str, str] = field(default_factory=dict)
+    """Model argument to the unit whose ``best.ckpt`` it takes."""
+    options: tuple[str, ...] = ()
+    """Further flags."""
+    test: bool = True
+    """Evaluate it on the test split; sweeps must not."""
+
+
+_STAGE1 = {"audio_ckpt": "stage1_audio", "visual_ckpt": "stage1_visual", "text_ckpt": "stage1_text"}
+
+
+def _pair(name: str, title: str, *modalities: str) -> Unit:
+    needs = {f"{m}_ckpt": f"stage1_{m}" for m in modalities}
+    return Unit(name, "stage2", title, needs, (f"--model.modalities={list(modalities)}",))
+
+
+UNITS = (
+    Unit("stage1_audio", "stage1_audio", "audio"),
+    Unit("stage1_visual", "stage1_visual", "visual"),
+    Unit("stage1_text", "stage1_text", "text"),
+    _pair("stage2_av", "A+V", "audio", "visual"),
+    _pair("stage2_at", "A+T", "audio", "text"),
+    _pair("stage2_vt", "T+V", "visual", "text"),
+    Unit("stage2", "stage2", "A+V+T baseline (stage 2)", _STAGE1),
+    Unit("stage3", "stage3", "embeddings (stage 3)", _STAGE1),
+    Unit(
+        "stage4",
+        "stage4",
+        "with embeddings (stage 4)",
+        {"fusion_ckpt": "stage2", "siamese_ckpt": "stage3"},
+    ),
+)
+"""The runs of paper Table 1, in the order in which they can be trained."""
+
+
+def report_stage(
+    predictions: Predictions,
+    statistics: TraitStatistics,
+    conformal: Conformal | None,
+    demographics: dict[str, dict[str, str]],
+) -> str:
+    """Lay out everything about one stage's predictions.
+
+    Args:
+        predictions: Labels and predictions of one split.
+        statistics: Of the training split.
+        conformal: The checkpoint's prediction intervals, if it has some.
+        demographics: Clip name to attribute to group; may be empty.
+
+    Returns:
+        Metrics of all clips and of seen and unseen sources apart, rank correlation, calibration, coverage of the
+        intervals, and errors by group of people; intersections of groups are in the report.
+    """
+    blocks = [score_table(scores, name) for name, scores in score_by_seen(predictions, statistics).items()]
+    ranks = [number(float(value)) for value in rank_correlation(predictions)]
+    blocks.append(render(["", *COLUMNS], [["Spearman", *ranks]], f"Rank correlation: {len(predictions)} clips"))
+    blocks.append(calibration_text({"this stage": predictions}, "Calibration"))
+    groups = {
+        f"{attribute}: {name}": mask
+        for attribute, members in group_masks(predictions.clips, demographics).items()
+        if INTERSECTION not in attribute
+        for name, mask in members.items()
+    }
+    if conformal is not None:
+        found = coverage(conformal, predictions, groups=groups)
+        blocks.append(coverage_text(found, conformal, "Prediction intervals"))
+    if groups:
+        found_groups = fairness(predictions, demographics)
+        single = [group for group in found_groups if INTERSECTION not in group.attribute]
+        blocks.append(fairness_text(single, "Errors by group"))
+    return "\n\n".join(blocks)

@@ -1,0 +1,294 @@
+"""Sections on how predictions behave: distributions, calibration, errors along the label, groups, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from apt_lightning.common.errors import DataError
+from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.calibration import (
+    HISTOGRAM_EDGES,
+    Deciles,
+    Distributions,
+    deciles,
+    distributions,
+    slopes,
+)
+from apt_lightning.evaluation.conformal import Coverage, coverage, fit_conformal
+from apt_lightning.evaluation.fairness import FIGURES, MIN_SOURCES, Group, fairness, group_masks, verdict
+from apt_lightning.evaluation.predictions import read_predictions
+from apt_lightning.evaluation.tables import number
+from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Table, value_cell
+from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, TRUE, Dot, dots, picture
+from apt_lightning.experiments.report.run import Run
+
+TRAIT_TITLES = ("Extraversion", "NEU: emotional stability", "Agreeableness", "Conscientiousness", "Openness")
+
+
+def colour_of(run: Run, system: str) -> str:
+    """Colour of a system in all charts."""
+    return FINAL if system == run.final else BASELINE
+
+
+def _keys(run: Run, *further: Key) -> list[Key]:
+    return [*further, *(Key("―", colour_of(run, name), name) for name in run.shown)]
+
+
+def spread(runs: Sequence[Run]) -> Section:
+    """Predicted against true distributions."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        found = {name: distributions(table) for name, table in run.shown.items()}
+        charts = [_histogram(run, found, i) for i in range(len(SHORT))]
+        caption = f"Share of clips by score: {run.clips}.{run.seed_note}"
+        rows = [Row([name, *(number(float(v), 3) for v in d.distance)]) for name, d in found.items()]
+        table = Table(
+            f"Wasserstein distance between predicted and true scores, in label units: {run.clips}",
+            ["system", *SHORT],
+            rows,
+        )
+        keys = _keys(run, Key("■", TRUE, "labels"))
+        blocks[run.name] = [Panels(caption, charts, keys), table]
+    intro = "A model that is unsure keeps near the mean: its scores are bunched where the labels are spread."
+    return Section("distributions", "Distributions", intro, runs=blocks)
+
+
+def _histogram(run: Run, found: dict[str, Distributions], trait: int) -> Picture:
+    def draw(axes: Any) -> None:
+        true = next(iter(found.values())).true[trait]
+        axes.stairs(true / max(1, true.sum()), HISTOGRAM_EDGES, fill=True, color=TRUE, alpha=0.45)
+        for name, d in found.items():
+            counts = d.predicted[trait]
+            axes.stairs(counts / max(1, counts.sum()), HISTOGRAM_EDGES, color=colour_of(run, name), lw=1.5)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("score")
+        axes.set_ylabel("share of clips")
+
+    distance = float(found[run.final].distance[trait])
+    alt = (
+        f"{run.name}: histograms of labels and predictions of {TRAIT_TITLES[trait]}; Wasserstein distance of "
+        f"{run.final}: {number(distance, 3)}"
+    )
+    return picture(TRAIT_TITLES[trait], alt, draw)
+
+
+def calibration(runs: Sequence[Run]) -> Section:
+    """Regression to the mean."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        rows = []
+        for name, table in run.shown.items():
+            s = slopes(table)
+            for kind, values, low, high in (
+                ("predicted on true", s.predicted_on_true, s.lower[0], s.upper[0]),
+                ("true on predicted", s.true_on_predicted, s.lower[1], s.upper[1]),
+            ):
+                ends = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+                rows.append(Row([f"{run.short(name)}, {kind}", *(value_cell(*e, digits=2) for e in ends)]))
+        found = {name: deciles(table) for name, table in run.shown.items()}
+        bounds = _bounds([d.true for d in found.values()] + [d.predicted for d in found.values()])
+        charts = [_means(run, found, i, bounds) for i in range(len(SHORT))]
+        caption = f"Mean prediction by mean label, in deciles of the label: {run.clips}.{run.seed_note}"
+        sloped = Table(
+            f"Slopes with 95 % intervals over sources: {run.clips}",
+            ["slope", *SHORT],
+            rows,
+            ["Predicted on true: 1 = no regression to the mean. True on predicted: 1 = calibrated."],
+        )
+        blocks[run.name] = [Panels(caption, charts, _keys(run, Key("┄", TRUE, "perfect"))), sloped]
+    intro = "Predictions of extreme clips are pulled to the middle. A flat line would be a constant."
+    return Section("calibration", "Calibration and regression to the mean", intro, runs=blocks)
+
+
+def _bounds(arrays: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> tuple[float, float]:
+    values = np.concatenate([array.ravel() for array in arrays])
+    values = values[np.isfinite(values)]
+    return (float(values.min()) - 0.03, float(values.max()) + 0.03) if len(values) else (0.0, 1.0)
+
+
+def _means(run: Run, found: dict[str, Deciles], trait: int, bounds: tuple[float, float]) -> Picture:
+    def draw(axes: Any) -> None:
+        axes.plot(bounds, bounds, color=TRUE, lw=1, ls="--")
+        for name, d in found.items():
+            axes.plot(d.true[trait], d.predicted[trait], "o-", ms=3.5, color=colour_of(run, name))
+        axes.set_xlim(bounds)
+        axes.set_ylim(bounds)
+        axes.set_xlabel("mean label")
+        axes.set_ylabel("mean prediction")
+
+    alt = f"{run.name}: mean prediction by decile of the label of {TRAIT_TITLES[trait]}, {', '.join(found)}"
+    return picture(TRAIT_TITLES[trait], alt, draw, height=2.5)
+
+
+def errors(runs: Sequence[Run]) -> Section:
+    """Error along the label."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        found = {name: deciles(table) for name, table in run.shown.items()}
+        top = max(1.05 * np.nanmax(np.nan_to_num(d.upper)) for d in found.values())
+        charts = [_errors(run, found, i, float(top)) for i in range(len(SHORT))]
+        least = min(int(d.clips.min()) for d in found.values())
+        caption = (
+            f"Mean absolute error by decile of the label, 95 % intervals over sources: {run.clips}, "
+            f"{least} or more a decile.{run.seed_note}"
+        )
+        rows = [
+            Row([f"{run.short(name)}, {trait}", *(number(float(v), 3) for v in d.mae[i])])
+            for i, trait in enumerate(SHORT)
+            for name, d in found.items()
+        ]
+        head = ["label decile", *(str(i) for i in range(1, 11))]
+        table = Table(f"Mean absolute error: {run.clips}", head, rows, folded="The figures as a table")
+        blocks[run.name] = [Panels(caption, charts, _keys(run)), table]
+    intro = "Models trained on few extreme clips tend to err most at both ends."
+    return Section("errors", "Errors along the label", intro, runs=blocks)
+
+
+def _errors(run: Run, found: dict[str, Deciles], trait: int, top: float) -> Picture:
+    def draw(axes: Any) -> None:
+        x = np.arange(1, 11)
+        for name, d in found.items():
+            colour = colour_of(run, name)
+            axes.fill_between(x, d.lower[trait], d.upper[trait], color=colour, alpha=0.18, lw=0)
+            axes.plot(x, d.mae[trait], "o-", ms=3.5, color=colour)
+        axes.set_xticks(x)
+        axes.set_ylim(0, top or 1)
+        axes.set_xlabel("decile of the label")
+        axes.set_ylabel("mean absolute error")
+
+    alt = f"{run.name}: mean absolute error by decile of the label of {TRAIT_TITLES[trait]}, {', '.join(found)}"
+    return picture(TRAIT_TITLES[trait], alt, draw)
+
+
+def groups(runs: Sequence[Run]) -> Section:
+    """Errors by group of people."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        found = fairness(run.shown[run.final], run.demographics)
+        if not found:
+            blocks[run.name] = [Note("The store has no gender, ethnicity or age of any test clip.")]
+            continue
+        single = [group for group in found if " x " not in group.attribute]
+        charts = [_group_chart(run, single, figure) for figure in ("signed error", "MAE")]
+        small = sum(group.small for group in found)
+        parts: list[Block] = [
+            Panels(f"Mean over traits, {run.final}: {run.clips}, 95 % intervals over sources.{run.seed_note}", charts)
+        ]
+        if small:
+            few = f"they or their rest have fewer than {MIN_SOURCES} sources"
+            parts.append(Note(f"no verdict on {small} of {len(found)} groups: {few}.", warning=True))
+        for attribute in dict.fromkeys(group.attribute for group in found):
+            chosen = [group for group in found if group.attribute == attribute]
+            folded = f"Intersection: {attribute}" if " x " in attribute else ""
+            parts.append(_group_table(chosen, attribute, folded))
+        blocks[run.name] = parts
+    intro = (
+        "Groups are other people's judgements of how somebody looks, from the data set's files; they are no input "
+        "of the model. Signed error is prediction minus label: above 0 the model flatters the group. No difference "
+        "shown does not mean that there is none."
+    )
+    return Section("fairness", "Groups of people", intro, runs=blocks)
+
+
+def _group_chart(run: Run, found: Sequence[Group], figure: str) -> Picture:
+    rows = []
+    for group in found:
+        f = group.figures[figure]
+        label = f"{group.attribute}: {group.name} ({group.clips} clips)"
+        ends = float(f.value[-1]), float(f.lower[-1]), float(f.upper[-1])
+        rows.append(Dot(label, *ends, PLAIN if group.small else FINAL))
+    alt = f"{run.name}: {figure} of {len(found)} groups of people with intervals; the table below has the figures"
+    title = "Signed error" if figure == "signed error" else "Mean absolute error"
+    axis = "prediction - label" if figure == "signed error" else "mean absolute error"
+    return dots(title, alt, rows, axis, 0.0 if figure == "signed error" else None)
+
+
+def _group_table(found: Sequence[Group], attribute: str, folded: str) -> Table:
+    rows = []
+    for group in found:
+        cells = [
+            value_cell(float(f.value[-1]), float(f.lower[-1]), float(f.upper[-1]), 3)
+            for figure in FIGURES
+            for f in (group.figures[figure], group.gaps[figure])
+        ]
+        rows.append(Row([group.name, f"{group.clips} of {group.sources}", *cells, verdict(group)]))
+    heads = [head for figure in FIGURES for head in (figure, "gap")]
+    clips = sum(group.clips for group in found)
+    return Table(
+        f"By {attribute}, mean over traits: {clips} clips of a known group, 95 % intervals over sources",
+        [attribute, "clips of sources", *heads, "verdict"],
+        rows,
+        ["Gap: to all other clips whose group is known. Verdict: on signed error and MAE, corrected by Holm's method."],
+        folded,
+    )
+
+
+def intervals(runs: Sequence[Run]) -> Section:
+    """Coverage of the conformal intervals."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        unit = run.final_unit.name
+        validation, test = (run.file(unit, f"predictions_{split}.csv") for split in ("validation", "test"))
+        if validation is None or test is None:
+            blocks[run.name] = [Note(f"No {unit}/predictions_validation.csv: there are no intervals to check.")]
+            continue
+        table = read_predictions(test)
+        try:
+            fitted = fit_conformal(read_predictions(validation))
+        except DataError as error:
+            blocks[run.name] = [Note(f"No intervals: {error}.")]
+            continue
+        masks = {
+            f"{attribute}: {name}": mask
+            for attribute, members in group_masks(table.clips, run.demographics).items()
+            if " x " not in attribute
+            for name, mask in members.items()
+        }
+        found = coverage(fitted, table, groups=masks)
+        first = " Of the first seed and fold." if run.results.settings["folds"] or run.seeds > 1 else ""
+        rows = [
+            Row(
+                [
+                    c.name,
+                    value_cell(c.value, c.lower, c.upper, 3),
+                    number(c.width, 3),
+                    str(c.labels),
+                    str(c.sources),
+                ],
+                "final" if c.name == "overall" else "",
+            )
+            for c in found
+        ]
+        caption = (
+            f"Labels inside their {fitted.level * 100:.0f} % interval, {run.final}: {len(table)} test clips.{first}"
+        )
+        note = (
+            f"Fitted on validation clips, as `apt run` stores them in the checkpoint for `apt score`: the quantile is "
+            f"from {fitted.clips} clips of {fitted.sources} sources. Promised overall, not for each row."
+        )
+        head = ["", "inside", "mean width", "labels", "sources"]
+        charts = _coverage_charts(run, found, fitted.level)
+        blocks[run.name] = [
+            Panels(f"{caption} Dashed: promised overall.", charts),
+            Table(caption, head, rows, [note], "All figures as a table"),
+        ]
+    intro = "Split-conformal intervals around each score, wider for clips that look hard."
+    return Section("intervals", "Prediction intervals", intro, runs=blocks)
+
+
+def _coverage_charts(run: Run, found: Sequence[Coverage], level: float) -> list[Picture]:
+    """One chart for traits, one for deciles, one for sources and groups."""
+    titles: dict[str, list[Dot]] = {"Overall and by trait": [], "By decile of the label": [], "By group": []}
+    for c in found:
+        if c.labels:
+            kind = 0 if c.name in ("overall", *SHORT) else 1 if c.name.startswith("decile") else 2
+            mark = Dot(f"{c.name} ({c.labels} labels)", c.value, c.lower, c.upper, FINAL)
+            list(titles.values())[kind].append(mark)
+    about = f"{run.name}: share of labels inside their {level * 100:.0f} % interval, overall {found[0].value:.3f}"
+    return [
+        dots(title, f"{about}; {title.lower()}", marks, "share of labels inside", level)
+        for title, marks in titles.items()
+    ]

@@ -1,0 +1,147 @@
+"""Puts the sections together and renders the page."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from apt_lightning import __version__
+from apt_lightning.common.files import write_text
+from apt_lightning.evaluation.significance import compare
+from apt_lightning.evaluation.tables import number, p_value
+from apt_lightning.experiments.report import behaviour, contributions, scores, training
+from apt_lightning.experiments.report.charts import css
+from apt_lightning.experiments.report.run import Run
+from apt_lightning.experiments.results import BASELINES
+
+BUILDERS = (
+    scores.headline,
+    scores.quality,
+    scores.extremes,
+    scores.sources,
+    scores.comparison,
+    scores.ablations,
+    behaviour.spread,
+    behaviour.calibration,
+    behaviour.errors,
+    behaviour.groups,
+    behaviour.intervals,
+    contributions.contributions,
+    training.embeddings,
+    training.curves,
+    training.data,
+    training.settings,
+)
+"""Sections in their order on the page; the model card is the template's own."""
+
+
+class Fact(NamedTuple):
+    """One figure of the overview."""
+
+    label: str
+    value: str
+    detail: str
+
+
+def write_report(folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None) -> Path:
+    """Write the report of one or more runs.
+
+    Args:
+        folders: Run folders of ``apt run``.
+        output: File to write; ``report.html`` in the first run's folder if not given.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: If a folder is no run, or has no finished stage.
+        StoreError: If a run's feature store is not there.
+    """
+    paths = [Path(folder) for folder in folders]
+    runs = [Run.read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    target = paths[0] / "report.html" if output is None else Path(output)
+    write_text(target, render(runs))
+    return target
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names that tell the runs apart: folder names, or whole paths where two are alike."""
+    short = [path.resolve().name for path in paths]
+    if max(Counter(short).values()) == 1:
+        return short
+    return [f"{i}: {path}" for i, path in enumerate(paths, start=1)]
+
+
+def render(runs: Sequence[Run]) -> str:
+    """Render the page.
+
+    Args:
+        runs: At least one.
+    """
+    environment = Environment(
+        loader=PackageLoader("apt_lightning.experiments.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"code": _code, "css": css}
+    numbers = itertools.count(1)
+    environment.globals["ids"] = lambda: f"table-{next(numbers)}"
+    values: dict[str, Any] = {
+        "version": __version__,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "runs": runs,
+        "overview": {run.name: overview(run) for run in runs},
+        "sections": [build(runs) for build in BUILDERS],
+    }
+    return environment.get_template("report.html").render(values)
+
+
+def _code(text: str) -> Markup:
+    """Set what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def overview(run: Run) -> list[Fact]:
+    """The figures to read first."""
+    final, look_up = run.scores(run.final), run.scores(BASELINES[2])
+    values = [float(s.values["1-MAE"][-1]) for s in final]
+    mean = sum(values) / len(values)
+    spread = (
+        f"± {number(float(np.std(values, ddof=1)))} over {len(values)} seeds"
+        if len(values) > 1
+        else _ends(final[0].lower, final[0].upper, "1-MAE")
+    )
+    floor = max(float(run.scores(name)[0].values["1-MAE"][-1]) for name in BASELINES[:2])
+    facts = [
+        Fact(f"1-MAE, {run.final}", number(mean), spread),
+        Fact("best constant", number(floor), "1-MAE without any input"),
+        Fact("source look-up", number(float(look_up[0].values["1-MAE"][-1])), "1-MAE without content"),
+        Fact("CCC", number(sum(float(s.values["CCC"][-1]) for s in final) / len(final), 3), "0 for a constant"),
+    ]
+    if run.baseline is not None:
+        a, b = run.results.systems[run.baseline], run.results.systems[run.final]
+        d = compare(a, b, paired_seeds=len(a) == len(b)).metrics["1-MAE"]
+        sign = "+" if d.difference[-1] > 0 else ""
+        detail = f"95 %: {number(float(d.lower[-1]))} to {number(float(d.upper[-1]))}, p {p_value(float(d.p[-1]))}"
+        facts.insert(1, Fact("gain over stage 2", f"{sign}{number(float(d.difference[-1]))}", detail))
+    table = run.results.systems[run.final][0]
+    seen = float(table.seen_source.mean())
+    facts.append(Fact("seen sources", f"{seen:.0%}", f"of {len(table)} test clips have a sibling in training"))
+    return facts
+
+
+def _ends(lower: dict[str, Any], upper: dict[str, Any], metric: str) -> str:
+    low, high = float(lower[metric][-1]), float(upper[metric][-1])
+    return f"95 %: {number(low)} to {number(high)}" if low == low else "too few sources for an interval"

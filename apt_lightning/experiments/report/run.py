@@ -1,0 +1,127 @@
+"""A run as the report reads it: predictions, scores, store and files of the stages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from apt_lightning.data.store.reader import Store
+from apt_lightning.evaluation.metrics import Scores, score_by_seen
+from apt_lightning.evaluation.predictions import Predictions
+from apt_lightning.experiments.plan import UNITS, Unit
+from apt_lightning.experiments.results import BASELINES, RunResults, read_run
+
+TITLES = {unit.name: unit.title for unit in UNITS}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    name: str
+    """Unique on the page."""
+    folder: Path
+    results: RunResults
+    store: Store
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> Run:
+        """Read a run folder.
+
+        Args:
+            folder: From ``apt run``.
+            name: What the page calls it.
+
+        Raises:
+            UsageError: If the folder is no run, or has no finished stage.
+            StoreError: If the feature store that it was trained on is not there.
+        """
+        results = read_run(folder)
+        # Look-up, ridge and constants carry no classes; stages carry those of their own training split.
+        systems = {
+            system: [p if p.classes is not None else p.with_statistics(results.statistics) for p in tables]
+            for system, tables in results.systems.items()
+        }
+        store = Store.open(results.settings["store"])
+        return cls(name, folder, replace(results, systems=systems), store)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def parts(self) -> dict[str, list[dict[str, Scores]]]:
+        """System to the scores of each seed on all clips, and on those of seen and unseen sources."""
+        return {system: [score_by_seen(table) for table in tables] for system, tables in self.results.systems.items()}
+
+    def scores(self, system: str) -> list[Scores]:
+        """Scores of each seed on all clips."""
+        return [parts["all"] for parts in self.parts[system]]
+
+    @property
+    def final(self) -> str:
+        """The last trained system: stage 4 where it is there."""
+        return next(reversed(self.results.systems))
+
+    @property
+    def baseline(self) -> str | None:
+        """Stage 2, if it is there and not the last."""
+        title = TITLES["stage2"]
+        return title if title in self.results.systems and title != self.final else None
+
+    @property
+    def shown(self) -> dict[str, Predictions]:
+        """Baseline and final system, first seed each: what the charts compare."""
+        names = [name for name in (self.baseline, self.final) if name is not None]
+        return {name: self.results.systems[name][0] for name in names}
+
+    def short(self, system: str) -> str:
+        """Name of a system for narrow columns."""
+        return {TITLES["stage2"]: "stage 2", TITLES["stage4"]: "stage 4"}.get(system, system)
+
+    @property
+    def final_unit(self) -> Unit:
+        """The unit that trained the final system."""
+        return next(unit for unit in UNITS if unit.title == self.final)
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of the final system."""
+        return len(self.results.systems[self.final])
+
+    @property
+    def seed_note(self) -> str:
+        """Which of several seeds a chart shows."""
+        return f" First of {self.seeds} seeds." if self.seeds > 1 else ""
+
+    @property
+    def clips(self) -> str:
+        """Size of the test split in words."""
+        table = self.results.systems[self.final][0]
+        return f"{len(table)} test clips of {len(set(table.sources))} sources"
+
+    @cached_property
+    def demographics(self) -> dict[str, dict[str, str]]:
+        """Clip to attribute to group."""
+        return {clip.name: clip.demographics for clip in self.store.clips if clip.demographics}
+
+    def folders(self, unit: str) -> list[Path]:
+        """Folders of one unit, of all seeds and folds."""
+        return [path for seed in sorted(self.folder.glob("seed*")) if (path := seed / unit).is_dir()]
+
+    def file(self, unit: str, name: str) -> Path | None:
+        """A file of the first seed and fold, if it is there."""
+        seed = self.results.settings["seeds"][0]
+        suffix = "" if self.results.settings["folds"] is None else "_fold1"
+        path = self.folder / f"seed{seed}{suffix}" / unit / name
+        return path if path.is_file() else None
+
+
+def style_of(run: Run, system: str) -> str:
+    """How a row of a system is set."""
+    return "floor" if system in BASELINES else "final" if system == run.final else ""

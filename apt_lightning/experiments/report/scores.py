@@ -1,0 +1,269 @@
+"""Sections of figures: the paper's two tables, quality of fit, seen and unseen sources, paired comparisons."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+import numpy as np
+
+from apt_lightning.common.errors import DataError
+from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.metrics import COLUMNS, MIN_SOURCES
+from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
+from apt_lightning.evaluation.tables import number, p_value
+from apt_lightning.experiments.report.blocks import (
+    Block,
+    Cell,
+    Note,
+    Panels,
+    Row,
+    Section,
+    Table,
+    score_cells,
+    value_cell,
+)
+from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, Dot, dots
+from apt_lightning.experiments.report.run import Run, style_of
+from apt_lightning.experiments.results import BASELINES
+
+NEU = "NEU is emotional stability: high is calm."
+
+
+def headline(runs: Sequence[Run]) -> Section:
+    """The paper's Table 1 with floors."""
+    common: list[Block] = [_side_by_side(runs)] if len(runs) > 1 else []
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        rows = [Row([name, *score_cells(run.scores(name), "1-MAE")], style_of(run, name)) for name in run.parts]
+        table = Table(
+            f"1-MAE (1 - mean absolute error; higher is better): {run.clips}",
+            ["system", *COLUMNS],
+            rows,
+            [_spread(run), f"{NEU} Grey rows are floors: no network was trained for them."],
+        )
+        marks = []
+        for name in run.parts:
+            scores = run.scores(name)
+            values = [float(s.values["1-MAE"][-1]) for s in scores]
+            low, high = (
+                (float(scores[0].lower["1-MAE"][-1]), float(scores[0].upper["1-MAE"][-1]))
+                if len(scores) == 1
+                else (min(values), max(values))
+            )
+            colour = FINAL if name == run.final else BASELINE if name == run.baseline else PLAIN
+            marks.append(Dot(name, float(np.mean(values)), low, high, colour))
+        best = max(marks, key=lambda mark: mark.value)
+        alt = f"{run.name}: mean 1-MAE of {len(marks)} systems; the highest is {best.label} with {best.value:.4f}"
+        lines = "least and greatest of the seeds" if run.seeds > 1 else "95 % intervals over sources"
+        chart = dots("All systems", alt, marks, "1-MAE", marks[0].value, 4)
+        caption = f"Mean 1-MAE over traits: {run.clips}. Lines: {lines}; dashed: constant mean."
+        blocks[run.name] = [table, Panels(caption, [chart])]
+    intro = (
+        "Each system on the same test clips. A network is worth its name only above all grey rows: the look-up "
+        "knows nothing but which training clips come from the same source video."
+    )
+    return Section("results", "Results", intro, common, blocks)
+
+
+def _spread(run: Run) -> str:
+    if run.seeds > 1:
+        return (
+            f"Trained systems: mean ± standard deviation over {run.seeds} seeds. "
+            "Grey rows: 95 % intervals by a bootstrap over sources."
+        )
+    if run.scores(run.final)[0].n_sources < MIN_SOURCES:
+        return f"No intervals: the test clips are of fewer than {MIN_SOURCES} sources."
+    return "In small print: 95 % intervals by a bootstrap over sources. One seed: nothing is said about training anew."
+
+
+def _side_by_side(runs: Sequence[Run]) -> Table:
+    """Mean figures of every system, a pair of columns a run."""
+    systems = list(dict.fromkeys(name for run in runs for name in run.parts))
+    rows = []
+    for name in systems:
+        cells = [
+            score_cells(run.scores(name), metric)[-1] if name in run.parts else Cell("not trained")
+            for run in runs
+            for metric in ("1-MAE", "CCC")
+        ]
+        style = "floor" if name in BASELINES else "final" if name == runs[0].final else ""
+        rows.append(Row([name, *cells], style))
+    sizes = "; ".join(f"{run.name}: {run.clips}" for run in runs)
+    head = ["system", *(f"{run.name}: {metric}" for run in runs for metric in ("1-MAE", "CCC"))]
+    return Table(f"Runs side by side, mean over traits. {sizes}", head, rows, [NEU])
+
+
+def quality(runs: Sequence[Run]) -> Section:
+    """What 1-MAE hides."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        metrics = ("CCC", "R2", "PCC", "sd ratio", "RMSE")
+        rows = [
+            Row([name, *(score_cells(run.scores(name), metric, 3)[-1] for metric in metrics)], style_of(run, name))
+            for name in run.parts
+        ]
+        first = Table(
+            f"Mean over traits: {run.clips}",
+            ["system", "CCC", "R²", "PCC", "sd ratio", "RMSE"],
+            rows,
+            [
+                "“undefined”: the figure does not exist, as a correlation with a constant.",
+                _spread(run),
+            ],
+        )
+        names = {"CCC": "CCC", "R2": "R²", "PCC": "PCC", "sd ratio": "sd ratio"}
+        own = [
+            Row([f"{label}, {run.short(name)}", *score_cells(run.scores(name), metric, 3)], style_of(run, name))
+            for metric, label in names.items()
+            for name in run.shown
+        ]
+        second = Table(f"Per trait: {run.clips}", ["", *COLUMNS], own, [NEU])
+        blocks[run.name] = [first, second]
+    intro = (
+        "A constant scores about .88 in 1-MAE on the official labels. Concordance (CCC), explained variance (R²), "
+        "correlation (PCC) and the ratio of predicted to true spread (best at 1) show what it cannot."
+    )
+    return Section("quality", "Beyond 1-MAE", intro, runs=blocks)
+
+
+def extremes(runs: Sequence[Run]) -> Section:
+    """The paper's Table 2."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        names = list(run.shown)
+        columns = {name: [score_cells(run.scores(name), m) for m in ("1-MAE", "low", "high")] for name in names}
+        rows = [
+            Row([trait, *(cells[i] for name in names for cells in columns[name])], "final" if trait == "mean" else "")
+            for i, trait in enumerate(COLUMNS)
+        ]
+        counts = run.scores(run.final)[0].clips
+        low, high = ("/".join(str(n) for n in counts[m][:-1]) for m in ("low", "high"))
+        table = Table(
+            f"1-MAE: {run.clips}; low (C1) {low} and high (C4) {high} clips in {'/'.join(SHORT)}",
+            ["", *(f"{run.short(name)}: {part}" for name in names for part in ("all", "low", "high"))],
+            rows,
+            [_spread(run), NEU],
+        )
+        blocks[run.name] = [table]
+    intro = (
+        "The form of the paper's Table 2. Low: labels more than one standard deviation below the training mean "
+        "of the trait; high: as far above it or further."
+    )
+    return Section("extremes", "Low and high labels", intro, runs=blocks)
+
+
+def sources(runs: Sequence[Run]) -> Section:
+    """Clips with and without a training clip of the same source."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        table = run.results.systems[run.final][0]
+        seen = int(table.seen_source.sum())
+        parts = {"seen sources": seen, "unseen sources": len(table) - seen}
+        head = ["system", *(f"{part}: {metric}" for part in parts for metric in ("1-MAE", "CCC"))]
+        rows = []
+        for name, seeds in run.parts.items():
+            cells = [
+                score_cells([s[part] for s in seeds], metric)[-1] if clips else Cell("no clip")
+                for part, clips in parts.items()
+                for metric in ("1-MAE", "CCC")
+            ]
+            rows.append(Row([name, *cells], style_of(run, name)))
+        counts = "; ".join(f"{part}: {n} clips" for part, n in parts.items())
+        caption = f"Mean over traits. {counts}; {len(table)} in all"
+        blocks[run.name] = [Table(caption, head, rows, [_spread(run)])]
+        if seen and seen < len(table):
+            share = seen / len(table)
+            text = (
+                f"{seen} of {len(table)} test clips ({share:.0%}) have a training clip of the same source video. "
+                "Their figures reward recognising a person or a room."
+            )
+            blocks[run.name].append(Note(text, warning=True))
+        elif not seen:
+            blocks[run.name].append(Note("No test clip has a training clip of its source: this split does not leak."))
+    intro = (
+        "Clips cut from one video show one person in one room and have similar labels. Only unseen sources tell "
+        "how the model does on somebody new."
+    )
+    return Section("sources", "Seen and unseen sources", intro, runs=blocks)
+
+
+def comparison(runs: Sequence[Run]) -> Section:
+    """Final system against the baseline, and runs against the first run."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        if run.baseline is None:
+            blocks[run.name] = [Note("Stage 2 and stage 4 are not both trained, so there is nothing to compare.")]
+            continue
+        a, b = run.results.systems[run.baseline], run.results.systems[run.final]
+        found = compare(a, b, paired_seeds=len(a) == len(b))
+        blocks[run.name] = [_difference_table(found, run.baseline, run.final)]
+    common: list[Block] = []
+    for run in runs[1:]:
+        names = f"{runs[0].name}, {runs[0].final}", f"{run.name}, {run.final}"
+        try:
+            found = compare(runs[0].results.systems[runs[0].final], run.results.systems[run.final])
+        except DataError as error:
+            common.append(Note(f"{names[1]} cannot be compared with {names[0]}: {error}"))
+        else:
+            common.append(_difference_table(found, *names))
+    intro = (
+        "Paired differences on the same clips. Sources are resampled, not clips, since clips of one source are not "
+        "independent; p-values are corrected over the five traits of a metric by Holm's method."
+    )
+    return Section("comparison", "What stage 4 adds", intro, common, blocks)
+
+
+def _difference_table(found: Comparison, a: str, b: str) -> Table:
+    rows = []
+    for metric in COMPARED:
+        d = found.metrics[metric]
+        for i, column in enumerate(COLUMNS):
+            ends = float(d.difference[i]), float(d.lower[i]), float(d.upper[i])
+            sides = [number(float(side[i])) for side in (d.a, d.b)]
+            p = [p_value(float(values[i])) for values in (d.p, d.p_holm)]
+            cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p, str(d.clips[i])]
+            rows.append(Row(cells, "final" if column == "mean" else ""))
+    seeds = (
+        "One seed a side: the intervals say nothing about training anew."
+        if found.seeds_a == found.seeds_b == 1
+        else f"{found.seeds_a} and {found.seeds_b} seeds; the intervals include the spread over seeds."
+    )
+    caption = (
+        f"A: {a}. B: {b}. {found.n_clips} test clips of {found.n_sources} sources, {found.level * 100:.0f} % intervals"
+    )
+    return Table(
+        caption,
+        ["", "A", "B", "B - A", "p", "p (Holm)", "clips"],
+        rows,
+        [seeds, "Above 0: B is higher. Clips of a mean: the least over the traits."],
+    )
+
+
+def ablations(runs: Sequence[Run]) -> Section:
+    """The table of ``apt ablate``, where it was run in the same folder."""
+    blocks: dict[str, list[Block]] = {}
+    for run in runs:
+        path = run.folder / "ablation.csv"
+        if not path.is_file():
+            blocks[run.name] = [Note("Not run: `apt ablate` with this run's settings changes one part at a time.")]
+            continue
+        with path.open(newline="", encoding="utf-8") as stream:
+            lines = list(csv.DictReader(stream))
+        rows = []
+        for line in lines:
+            cells: list[Cell | str] = [f"{line['group']}: {line['title']}", f"{int(line['parameters']):,}"]
+            cells += [number(float(line["validation"])), number(float(line["test"]))]
+            for unit in ("stage4", "stage2"):
+                figures = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper", "p")]
+                if all(figures):
+                    value, lower, upper, p = (float(figure) for figure in figures)
+                    cells += [value_cell(value, lower, upper), p_value(p)]
+                else:
+                    cells += ["", ""]
+            rows.append(Row(cells, "final" if line["unit"] == "stage4" else ""))
+        head = ["variant", "trained parameters", "validation", "test", "against stage 4", "p", "against stage 2", "p"]
+        notes = ["p-values of this table are not corrected for the number of variants. Choose by validation only."]
+        blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}; seeds: {lines[0]['seeds']}", head, rows, notes)]
+    intro = "Does the gain come from the embeddings, from the mining, or from more parameters?"
+    return Section("ablations", "Ablations", intro, runs=blocks)

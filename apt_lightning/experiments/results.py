@@ -1,0 +1,177 @@
+"""The table of a run: every system of the paper's Table 1 beside floors, look-up and ridge, on the same clips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from apt_lightning.common.errors import UsageError
+from apt_lightning.common.traits import SHORT, TraitStatistics, trait_statistics
+from apt_lightning.data.collection.folds import read_folds
+from apt_lightning.data.store.reader import Store
+from apt_lightning.evaluation.baselines import constant, ridge, source_lookup
+from apt_lightning.evaluation.metrics import METRICS, Scores, score
+from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
+from apt_lightning.evaluation.tables import interval, number, render
+from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.runner import FOLDS, read_settings
+
+FloatArray = npt.NDArray[np.float64]
+
+BASELINES = ("constant mean", "constant median", "source look-up, no content", "ridge on the same features")
+"""Systems without a network, in every table."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labels and places of the clips of one store under one protocol."""
+
+    store: Store
+    splits: list[str]
+    labels: FloatArray
+    """(N, 5); NaN where missing."""
+
+    @classmethod
+    def of(cls, store: Store, folds: str | None = None, fold: int = 1) -> Split:
+        """Official splits of a store, or those of a fold."""
+        labels = np.array([clip.traits for clip in store.clips], dtype=np.float64).reshape(-1, 5)
+        splits = [clip.split for clip in store.clips]
+        if folds is not None:
+            splits = list(read_folds(folds).splits([clip.source for clip in store.clips], fold))
+        return cls(store, splits, labels)
+
+    def rows(self, split: str) -> npt.NDArray[np.int64]:
+        """Positions of a split's usable, fully labelled clips."""
+        chosen = np.array([name == split for name in self.splits]) & self.store.present.any(axis=1)
+        return np.flatnonzero(chosen & ~np.isnan(self.labels).any(axis=1))
+
+    def baselines(self, like: Predictions) -> dict[str, Predictions]:
+        """Predictions of the systems in :data:`BASELINES` for the clips of ``like``."""
+        train, validation = self.rows("train"), self.rows("validation")
+        position = {clip.name: i for i, clip in enumerate(self.store.clips)}
+        test = np.array([position[name] for name in like.clips])
+        sources = [clip.source for clip in self.store.clips]
+        y = self.labels[train]
+        features = plain_features(self.store)
+        predicted = (
+            constant(y, len(test)),
+            constant(y, len(test), "median"),
+            source_lookup(y, [sources[i] for i in train], list(like.sources)),
+            ridge(features[train], y, features[validation], self.labels[validation], features[test])[0],
+        )
+        return {name: replace(like, predicted=values) for name, values in zip(BASELINES, predicted, strict=True)}
+
+
+def plain_features(store: Store) -> FloatArray:
+    """(N, D) features without a network: functionals, a thumbnail of the mean frame, mean and sd of word vectors."""
+    import io
+
+    from PIL import Image
+
+    parts = []
+    for column, modality in enumerate(("audio", "visual", "text")):
+        kind = store.kinds[modality]
+        if kind == "tokens":
+            text = store.text
+            known = text.ids > 1
+            counts = np.maximum(known.sum(axis=1, keepdims=True), 1)
+            vectors = text.vectors[text.ids].astype(np.float64)
+            mean = vectors.sum(axis=1) / counts
+            spread = np.sqrt((((vectors - mean[:, None]) ** 2) * known[..., None]).sum(axis=1) / counts)
+            values = np.concatenate([mean, spread], axis=1)
+        elif kind == "frames":
+            values = np.zeros((len(store.clips), 6 * 10 * 3))
+            for i in np.flatnonzero(store.present[:, column]):
+                pictures = [Image.open(io.BytesIO(picture)).resize((10, 6)) for picture in store.frames(int(i))]
+                values[i] = np.mean([np.asarray(picture, dtype=np.float64).ravel() for picture in pictures], axis=0)
+        else:
+            values = np.asarray(store.vectors(modality), dtype=np.float64)
+        values = np.array(values)
+        values[~store.present[:, column]] = np.nan
+        parts.append(values)
+    return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Test predictions of a run: system -> one set a seed; the folds of a seed are put together."""
+
+    systems: dict[str, list[Predictions]]
+    statistics: TraitStatistics
+    """Of the training labels; over folds, of all labels."""
+    settings: dict[str, Any]
+
+    @property
+    def scores(self) -> dict[str, list[Scores]]:
+        """Metrics of each system and seed."""
+        return {name: [score(p) for p in runs] for name, runs in self.systems.items()}
+
+
+def read_run(folder: str | Path, split: str = "test") -> RunResults:
+    """Collect the predictions of a finished run and compute the baselines on the same clips.
+
+    Args:
+        folder: Run folder of ``apt run``.
+        split: ``test`` or ``validation``.
+
+    Raises:
+        UsageError: If the folder is no run, or has no finished stage.
+    """
+    path = Path(folder)
+    settings = asdict(read_settings(path))
+    store = Store.open(settings["store"])
+    folds = settings["folds"]
+    suffixes = [""] if folds is None else [f"_fold{i}" for i in range(1, folds + 1)]
+    systems: dict[str, list[Predictions]] = {}
+    for seed in settings["seeds"]:
+        for unit in UNITS:
+            files = [path / f"seed{seed}{s}" / unit.name / f"predictions_{split}.csv" for s in suffixes]
+            if unit.config != "stage3" and all(file.is_file() for file in files):
+                parts = [read_predictions(file) for file in files]
+                systems.setdefault(unit.title, []).append(Predictions.join(parts))
+    if not systems:
+        raise UsageError(f"{path} has no finished stage; `apt run` goes on where it stopped")
+    first = next(iter(systems.values()))[0]
+    places = [Split.of(store, None if folds is None else str(path / FOLDS), i + 1) for i in range(len(suffixes))]
+    statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
+    parts_of: dict[str, list[Predictions]] = {name: [] for name in BASELINES}
+    for place in places:
+        inside = {place.store.clips[i].name for i in np.flatnonzero([s == split for s in place.splits])}
+        part = first.select(np.array([clip in inside for clip in first.clips]))
+        for name, predictions in place.baselines(part).items():
+            parts_of[name].append(predictions)
+    floors = {name: [Predictions.join(parts)] for name, parts in parts_of.items()}
+    recorded = next(path.glob("seed*/stage2"), None)
+    if folds is None and recorded is not None:
+        statistics = read_statistics(recorded) or statistics
+    return RunResults({**floors, **systems}, statistics, settings)
+
+
+def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test split") -> str:
+    """Lay out one metric, a row a system: with an interval over sources for one seed, else mean and sd over seeds."""
+    rows = []
+    sizes: set[tuple[int, int]] = set()
+    for name, runs in results.scores.items():
+        sizes |= {(s.n_clips, s.n_sources) for s in runs}
+        values = np.stack([s.values[metric] for s in runs])
+        cells = [number(float(v)) for v in values.mean(axis=0)]
+        if len(runs) > 1:
+            cells = [f"{c} ±{number(float(sd))}" for c, sd in zip(cells, values.std(axis=0, ddof=1), strict=True)]
+        else:
+            lower, upper = runs[0].lower[metric], runs[0].upper[metric]
+            cells[-1] = interval(float(values[0, -1]), float(lower[-1]), float(upper[-1]))
+        rows.append([name, *cells])
+    clips = "; ".join(f"{n} clips of {sources} sources" for n, sources in sorted(sizes))
+    seeds = results.settings["seeds"]
+    notes = [
+        f"seeds {seeds}; " + ("mean ± sd over seeds." if len(seeds) > 1 else "95 % interval over sources."),
+        "NEU is emotional stability (high = calm).",
+    ]
+    return render(["", *SHORT, "mean"], rows, f"{title}, {metric}: {clips}", notes)
+
+
+__all__ = ["METRICS", "RunResults", "Split", "read_run", "results_table"]

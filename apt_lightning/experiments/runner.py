@@ -1,0 +1,198 @@
+"""Trains all stages in order, skipping what is complete and going on after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+
+from apt_lightning import __version__
+from apt_lightning.common.errors import UsageError
+from apt_lightning.common.files import write_json
+from apt_lightning.common.processes import die_with
+from apt_lightning.data.collection.folds import grouped_folds, write_folds
+from apt_lightning.data.store.reader import Store
+from apt_lightning.experiments.plan import UNITS, Unit
+from apt_lightning.training.callbacks import BEST, LAST
+
+DONE = "done.json"
+STARTED = "started.json"
+FOLDS = "folds.json"
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What ``apt run`` trains."""
+
+    store: str
+    """Feature store."""
+    out: str
+    """Run folder."""
+    stages: str = "configs"
+    """Folder of the stage YAMLs."""
+    overlay: str | None = None
+    """Folder of YAMLs of the same names that hold only what differs."""
+    seeds: list[int] = field(default_factory=lambda: [42])
+    """One run of all stages a seed."""
+    folds: int | None = None
+    """Source-disjoint folds in place of the official split."""
+    options: list[str] = field(default_factory=list)
+    """Flags for every stage, such as ``--trainer.accelerator=gpu``."""
+    isolate: bool = False
+    """Train each stage in a process of its own, as several devices need."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit for one seed and split."""
+
+    unit: Unit
+    folder: Path
+    arguments: list[str]
+    key: str
+    """Changes when anything that the result depends on changes."""
+
+
+def protocols(settings: RunSettings, store: Store) -> list[tuple[str, list[str]]]:
+    """Suffix of the run folder and flags of each split: the official one, or each fold."""
+    if settings.folds is None:
+        return [("", [])]
+    path = Path(settings.out, FOLDS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folds = grouped_folds([clip.source for clip in store.clips], settings.folds)
+    write_folds(path, folds)
+    return [(f"_fold{i}", [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
+
+
+def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
+    """All jobs, each after those whose checkpoints it takes.
+
+    Raises:
+        UsageError: If a stage's YAML is not there.
+    """
+    store = Store.open(settings.store)
+    for seed in settings.seeds:
+        for suffix, split in protocols(settings, store):
+            base = Path(settings.out, f"seed{seed}{suffix}")
+            keys: dict[str, str] = {}
+            for unit in units:
+                files = [Path(settings.stages, f"{unit.config}.yaml")]
+                if not files[0].is_file():
+                    raise UsageError(f"no {files[0]}; `--stages` is the folder of the six stage YAMLs")
+                if settings.overlay is not None:
+                    files += [f for f in [Path(settings.overlay, f"{unit.config}.yaml")] if f.is_file()]
+                flags = [
+                    f"--seed_everything={seed}",
+                    f"--data.seed={seed}",
+                    *split,
+                    *settings.options,
+                    *unit.options,  # last, so that no general flag undoes what makes the unit
+                ]
+                content = [file.read_text(encoding="utf-8") for file in files]
+                known = [
+                    __version__,
+                    store.fingerprint,
+                    content,
+                    flags,
+                    [keys[n] for n in unit.needs.values()],
+                ]
+                keys[unit.name] = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+                inputs = [f"--model.{name}={base / earlier / BEST}" for name, earlier in unit.needs.items()]
+                folder = base / unit.name
+                arguments = [f"--config={file}" for file in files]
+                arguments += [f"--run_dir={folder}", f"--data.store={settings.store}", *flags, *inputs]
+                yield Job(unit, folder, arguments, keys[unit.name])
+
+
+def is_done(job: Job) -> bool:
+    """Whether the job's result is there, made with the same settings, data and earlier stages."""
+    return _key(job.folder / DONE) == job.key
+
+
+def run(settings: RunSettings, units: Sequence[Unit] = UNITS) -> list[Job]:
+    """Train, validate and test every unit that is not done.
+
+    Args:
+        settings: What to train.
+        units: Which units, each after those that it needs.
+
+    Returns:
+        All jobs, done.
+
+    Raises:
+        UsageError: If this is one of several processes that train together.
+    """
+    if "LOCAL_RANK" in os.environ:
+        raise UsageError(
+            "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
+        )
+    jobs = list(plan(settings, units))
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings)})
+    complete(jobs, settings.isolate)
+    return jobs
+
+
+def complete(jobs: Sequence[Job], isolate: bool = False) -> None:
+    """Do the jobs that are not done, in order; one that was interrupted goes on from its last epoch."""
+    for i, job in enumerate(jobs, start=1):
+        if is_done(job):
+            print(f"[{i}/{len(jobs)}] {job.folder}: complete", flush=True)
+            continue
+        resumed = _key(job.folder / STARTED) == job.key and (job.folder / LAST).is_file()
+        print(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}", flush=True)
+        if not resumed:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            job.folder.mkdir(parents=True)
+            write_json(job.folder / STARTED, {"key": job.key})
+        execute(job, resumed, isolate)
+        write_json(job.folder / DONE, {"key": job.key, "unit": job.unit.name})
+
+
+def execute(job: Job, resumed: bool, isolate: bool) -> None:
+    """Fit and, if its unit says so, test one job in this process, or each in a process of its own."""
+    resume = [f"--ckpt_path={job.folder / LAST}"] if resumed else []
+    commands = [["fit", *job.arguments, *resume]]
+    if job.unit.test:
+        commands.append(["test", *job.arguments, "--tables=false"])
+    from apt_lightning.training.fit import run_lightning
+
+    for command in commands:
+        status = _run_apart(command) if isolate else run_lightning(command)
+        if status:
+            raise UsageError(f"stage {job.unit.name} ended with status {status}: apt {' '.join(command)}")
+
+
+def _run_apart(command: list[str]) -> int:
+    words = [sys.executable, "-m", "apt_lightning", *command]
+    return subprocess.run(words, preexec_fn=partial(die_with, os.getpid())).returncode
+
+
+def read_settings(out: str | os.PathLike[str]) -> RunSettings:
+    """Read what a run folder was made with.
+
+    Raises:
+        UsageError: If the folder is no run.
+    """
+    try:
+        content = json.loads(Path(out, RUN).read_text(encoding="utf-8"))
+        known = {item.name: content[item.name] for item in fields(RunSettings)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{os.fspath(out)} is no run folder: it has no {RUN}; `apt run` makes one") from None
+    return RunSettings(**known | {"out": os.fspath(out)})
+
+
+def _key(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError):
+        return None

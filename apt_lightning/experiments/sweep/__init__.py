@@ -1,0 +1,1 @@
+"""Search of stage 3's hyperparameters."""

@@ -1,0 +1,123 @@
+"""A search of hyperparameters in W&B's sweep form, and the same as Optuna distributions."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from apt_lightning.common.errors import UsageError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+METHODS = ("bayes", "random")
+KEYS = ("program", "command", "name", "description", "method", "metric", "parameters", "project", "entity", "run_cap")
+"""Top-level keys of W&B's form that mean something here or can be passed over without harm."""
+KINDS = ("uniform", "int_uniform", "log_uniform_values", "categorical", "constant")
+"""Distributions of W&B's form that are understood."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to search, and by which figure."""
+
+    method: str
+    """One of :data:`METHODS`."""
+    metric: str
+    """A validation figure of stage 4, such as ``val/accuracy``."""
+    maximize: bool
+    parameters: dict[str, dict[str, Any]]
+    """Flag of stage 3, without dashes, to its range as in the YAML."""
+
+    def space(self) -> dict[str, BaseDistribution]:
+        """The ranges as Optuna distributions."""
+        return {name: _distribution(name, given) for name, given in self.parameters.items()}
+
+
+def read_search(path: str | os.PathLike[str]) -> Search:
+    """Read a sweep YAML.
+
+    Raises:
+        UsageError: If it is no sweep, names a figure that is not of the validation split, or a parameter that
+            stage 3 does not have or that must not be searched.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} is no readable YAML: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict) or not content["parameters"]:
+        raise UsageError(f"{path}: expected W&B's sweep form with `method`, `metric` and `parameters`")
+    unknown = [str(key) for key in content if key not in KEYS]
+    if unknown:
+        raise UsageError(f"{path}: unknown key {unknown[0]!r}; understood are {', '.join(KEYS)}")
+    method, metric = content.get("method"), content.get("metric")
+    if method not in METHODS:
+        raise UsageError(f"{path}: expected `method` to be one of {', '.join(METHODS)}, but got {method!r}")
+    if not isinstance(metric, dict) or metric.get("goal") not in ("maximize", "minimize"):
+        raise UsageError(f"{path}: expected `metric` with `name` and the `goal` maximize or minimize, got {metric!r}")
+    if not str(metric.get("name")).startswith("val/"):
+        raise UsageError(
+            f"{path}: `metric.name` must be a validation figure of stage 4, such as val/accuracy, but is"
+            f" {metric.get('name')!r}; the test split is not for choosing"
+        )
+    search = Search(method, metric["name"], metric["goal"] == "maximize", content["parameters"])
+    check_names(search.parameters, f"{path}: ")
+    for name, given in search.parameters.items():
+        _check_range(f"{path}: {name}", given)
+    return search
+
+
+def searchable() -> list[str]:
+    """Flags of stage 3 that a search may set: what it trains with, not what it reads."""
+    from apt_lightning.stages.siamese import SiameseModule
+
+    names = inspect.signature(SiameseModule).parameters
+    return [f"model.{n}" for n in names if not n.endswith("_ckpt") and n != "upstream"] + ["data.batch_size"]
+
+
+def check_names(names: Iterable[str], where: str = "") -> None:
+    """Refuse parameters that stage 3 does not have, or that would change data, splits or earlier stages.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    allowed = searchable()
+    for name in names:
+        if name not in allowed:
+            close = get_close_matches(str(name), allowed, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"searched can be {', '.join(allowed)}"
+            raise UsageError(f"{where}{name!r} is no parameter of stage 3 that may be searched; {hint}")
+
+
+def _check_range(where: str, given: Any) -> None:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where}: expected `value`, `values`, or `min` and `max`, but got {given!r}")
+    kind = given.get("distribution")
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"{where}: distribution {kind!r} is not understood; use one of {', '.join(KINDS)}")
+    keys = set(given) - {"distribution"}
+    if keys == {"value"} or (keys == {"values"} and isinstance(given["values"], list) and given["values"]):
+        return
+    numbers = [given[key] for key in ("min", "max") if type(given.get(key)) in (int, float)]
+    if keys != {"min", "max"} or len(numbers) < 2 or numbers[0] > numbers[1]:
+        raise UsageError(f"{where}: expected `value`, a list of `values`, or `min` below `max`, but got {dict(given)}")
+    if kind == "log_uniform_values" and numbers[0] <= 0:
+        raise UsageError(f"{where}: log_uniform_values needs `min` above 0, but got {numbers[0]}")
+
+
+def _distribution(name: str, given: Mapping[str, Any]) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if "min" not in given:
+        return CategoricalDistribution(given.get("values", [given.get("value")]))
+    low, high, kind = given["min"], given["max"], given.get("distribution")
+    if kind in (None, "int_uniform") and isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high)
+    return FloatDistribution(low, high, log=kind == "log_uniform_values")

@@ -1,0 +1,244 @@
+"""Searches stage 3 by the validation figure of the stage 4 that follows; the test split cannot be reached.
+
+Three things keep it out: the trial's data module drops the test labels and refuses a test loader
+(``data.withhold_test``), the trial's units are never tested, and only validation figures may be searched by.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from apt_lightning.common.errors import UsageError
+from apt_lightning.common.files import digest, locked, write_csv, write_json
+from apt_lightning.evaluation.tables import render
+from apt_lightning.experiments.plan import STAGE1, UNITS, Unit
+from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
+from apt_lightning.experiments.sweep.search_space import Search, check_names, read_search
+from apt_lightning.stages.regression import RegressionModule
+from apt_lightning.training.callbacks import best_epoch
+
+if TYPE_CHECKING:
+    import optuna
+
+WITHHELD = ("--data.withhold_test=true", "--trainer.enable_progress_bar=false")
+"""Flags of every trial."""
+TRIALS, PLOT, STUDY, BEST_FOLDER = "trials.csv", "trials.png", "study.db", "best"
+
+_FIRST = (*STAGE1, "stage2")
+_UNIT = {unit.name: unit for unit in UNITS}
+
+
+def trial_units(parameters: Mapping[str, Any]) -> tuple[Unit, Unit]:
+    """Stages 3 and 4 of a trial, in a folder named after its parameters.
+
+    Args:
+        parameters: Flags of stage 3, without dashes, to values.
+
+    Raises:
+        UsageError: If one may not be searched.
+    """
+    check_names(parameters)
+    folder = f"sweeps/{digest(dict(parameters))}"
+    flags = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in sorted(parameters.items())]
+    third = replace(_UNIT["stage3"], name=f"{folder}/stage3", options=(*WITHHELD, *flags), test=False)
+    needs = {"fusion_ckpt": "stage2", "siamese_ckpt": third.name}
+    fourth = replace(_UNIT["stage4"], name=f"{folder}/stage4", needs=needs, options=WITHHELD, test=False)
+    return third, fourth
+
+
+def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]:
+    """Settings of a finished run that trials can build on, and its jobs.
+
+    Raises:
+        UsageError: If stages 1 and 2 are not complete, or the run is over folds.
+    """
+    settings = read_settings(run)
+    if settings.folds is not None:
+        raise UsageError(
+            f"{settings.out} is over folds, where every clip is tested in some fold, so a search would see the"
+            " test labels; search on a run of the official split"
+        )
+    jobs = list(plan(settings))
+    missing = [job.folder for job in jobs if job.unit.name in _FIRST and not is_done(job)]
+    if missing:
+        raise UsageError(
+            f"{missing[0]} is not complete, or made with other settings; `apt run` goes on where it stopped"
+        )
+    return settings, jobs
+
+
+def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str, float]:
+    """Train stages 3 and 4 with the given parameters, or take over what an equal trial has left.
+
+    Args:
+        settings: From :func:`sweep_settings`.
+        parameters: Flags of stage 3, without dashes, to values.
+
+    Returns:
+        Validation figures of stage 4's best epoch, mean over the run's seeds.
+    """
+    units = trial_units(parameters)
+    jobs = [job for job in plan(settings, [*UNITS, *units]) if job.unit in units]
+    pairs = zip(jobs[::2], jobs[1::2], strict=True)
+    figures = [_figures(third, fourth, settings.isolate) for third, fourth in pairs]
+    return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
+
+
+def _figures(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
+    """Figures of one seed, from ``trial.json`` if it is of the same settings, data and earlier stages."""
+    record = fourth.folder.parent / "trial.json"
+    if record.is_file():
+        content = json.loads(record.read_text(encoding="utf-8"))
+        if content["key"] == fourth.key:
+            found: dict[str, float] = content["figures"]
+            return found
+    complete([third, fourth], isolate)
+    best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
+    found = {name: value for name, value in best.items() if name.startswith("val/")}
+    write_json(record, {"key": fourth.key, "figures": found})
+    for job in (third, fourth):  # each carries all frozen networks, hundreds of megabytes a trial
+        (job.folder / DONE).unlink()
+        for file in job.folder.glob("*.ckpt"):
+            file.unlink()
+    return found
+
+
+def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: int, seed: int = 0) -> tuple[Path, str]:
+    """Search until there are ``trials`` complete trials; an interrupted one is done again.
+
+    Args:
+        config: Sweep YAML.
+        run: Folder of a finished ``apt run``.
+        trials: Complete trials wanted in all.
+        seed: Seed of the search.
+
+    Returns:
+        The sweep's folder, with the study, a table, a plot and the best trial as an overlay; and a table of
+        the best ten.
+
+    Raises:
+        UsageError: If the YAML or the run is not fit for it, or the folder holds another search.
+        StoreError: If another process is at this sweep.
+    """
+    search = read_search(config)
+    settings, jobs = sweep_settings(run)
+    folder = Path(settings.out, "sweeps", Path(config).stem)
+    identity = digest([vars(search), [job.key for job in jobs if job.unit.name == "stage4"]])
+    with locked(folder / "sweep.lock"):
+        study = _open_study(folder, search, identity)
+        space = search.space()
+        with tqdm(total=trials, initial=len(finished(study)), desc="trials", unit="trial") as bar:
+            while len(finished(study)) < trials:
+                study.sampler = _sampler(search.method, seed, len(finished(study)))
+                trial = study.ask(fixed_distributions=space)
+                with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
+                    figures = run_trial(settings, trial.params)
+                if search.metric not in figures:
+                    raise UsageError(f"{config}: stage 4 has no figure {search.metric!r}; it has {', '.join(figures)}")
+                study.tell(trial, figures[search.metric])
+                bar.update()
+                bar.set_postfix({search.metric: f"{study.best_value:.4f}"})
+                write_trials(folder, study, search)
+        _write_best(folder, study.best_params, settings.overlay)
+    return folder, trials_table(study, search)
+
+
+def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Complete trials, in the order in which they were begun."""
+    return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+
+
+def _open_study(folder: Path, search: Search, identity: str) -> optuna.Study:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise UsageError("Optuna is not installed: pip install 'apt-lightning[sweep]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / STUDY}",
+        study_name="sweep",
+        direction="maximize" if search.maximize else "minimize",
+        load_if_exists=True,
+    )
+    if study.user_attrs.setdefault("search", identity) != identity:
+        raise UsageError(
+            f"{folder} holds trials of another search, or on other stages; rename the YAML or delete the folder"
+        )
+    study.set_user_attr("search", identity)
+    for trial in study.trials:
+        if trial.state.name == "RUNNING":  # only one process is here, so it was interrupted
+            study.enqueue_trial(trial.params)
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
+
+
+def _sampler(method: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """A sampler seeded by the trial's number, so that an interruption does not change what is drawn."""
+    import optuna
+
+    kind = optuna.samplers.TPESampler if method == "bayes" else optuna.samplers.RandomSampler
+    return kind(seed=int(np.random.default_rng([seed, number]).integers(2**31)))
+
+
+def write_trials(folder: Path, study: optuna.Study, search: Search) -> None:
+    """Write ``trials.csv``, a line a complete trial, and ``trials.png``."""
+    from apt_lightning.experiments.sweep.plot import plot_trials
+
+    done = finished(study)
+    lines = []
+    for number, trial in enumerate(done, start=1):
+        values = [trial.params[name] for name in search.parameters]
+        seconds = 0.0 if trial.duration is None else round(trial.duration.total_seconds(), 1)
+        lines.append([number, trial.value, *values, seconds])
+    write_csv(folder / TRIALS, ["trial", search.metric, *search.parameters, "seconds"], lines)
+    plot_trials(folder / PLOT, done, search)
+
+
+def trials_table(study: optuna.Study, search: Search, shown: int = 10) -> str:
+    """Lay out the best trials."""
+    done = finished(study)
+    best = np.argsort([(-1 if search.maximize else 1) * float(trial.value or 0) for trial in done])[:shown]
+    rows = [
+        [str(i + 1), f"{done[i].value:.5f}", *(_short(done[i].params[name]) for name in search.parameters)]
+        for i in best
+    ]
+    head = ["trial", search.metric, *search.parameters]
+    return render(head, rows, f"The best {len(best)} of {len(done)} trials, on validation")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _write_best(folder: Path, parameters: Mapping[str, Any], overlay: str | None) -> None:
+    """Write the best parameters as an overlay folder for ``apt run``, on top of the run's own overlay."""
+    best = folder / BEST_FOLDER
+    best.mkdir(exist_ok=True)
+    for file in Path(overlay).glob("*.yaml") if overlay else ():
+        (best / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    path = best / "stage3.yaml"
+    content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if overlay and path.exists() else {}
+    model = content.setdefault("model", {}).setdefault("init_args", {})
+    for name, value in parameters.items():
+        part, key = name.split(".", 1)
+        (model if part == "model" else content.setdefault(part, {}))[key] = value
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def report_to_wandb(parameters: Mapping[str, Any], figures: Mapping[str, float]) -> None:
+    """Send a trial's figures to the W&B agent that started this process; does nothing without one."""
+    if "WANDB_SWEEP_ID" in os.environ:
+        import wandb
+
+        with wandb.init(config=dict(parameters)) as logged:
+            logged.log(dict(figures))

@@ -1,0 +1,190 @@
+"""What all stages share: freezing, optimizer, schedule, seeding and the checkpoint's description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
+
+from apt_lightning import __version__
+from apt_lightning.common.batch import Batch
+from apt_lightning.common.errors import UsageError
+from apt_lightning.common.traits import TRAITS, TraitStatistics
+from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
+from apt_lightning.stages.checkpoint import FORMAT
+
+if TYPE_CHECKING:
+    from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+
+_EPOCH_STRIDE = 1_000_003
+"""A prime that keeps the generator seeds of epochs and ranks apart."""
+
+
+class BaseModule(LightningModule):
+    """A stage of training.
+
+    Optimizer (paper section 4): Adam at ``lr``, decayed linearly to ``final_lr`` over the maximum number of
+    epochs; ``weight_decay`` as Adam's L2 penalty on the weights, not the biases, of dense layers.
+
+    Args:
+        lr: Initial learning rate.
+        final_lr: Learning rate of the last epoch (ours).
+        weight_decay: L2 penalty; 0.0005 in all nets but the Siamese one.
+
+    Raises:
+        UsageError: If a rate is not positive or the penalty negative.
+    """
+
+    monitor: ClassVar[str] = "val/accuracy"
+    """Logged figure that chooses the best epoch and stops training early."""
+    mode: ClassVar[str] = "max"
+    encoders: ModalityEncoders | None
+    """Frozen modality encoders; None in stage 1."""
+    trait_mean: Tensor
+    trait_sd: Tensor
+
+    def __init__(self, lr: float, final_lr: float, weight_decay: float) -> None:
+        super().__init__()
+        if not (lr > 0 and final_lr > 0 and weight_decay >= 0):
+            raise UsageError(
+                "`lr` and `final_lr` must be positive and `weight_decay` at least 0,"
+                f" got {lr}, {final_lr} and {weight_decay}"
+            )
+        self.encoders = None
+        self.lr = lr
+        self.final_lr = final_lr
+        self.weight_decay = weight_decay
+        self.register_buffer("trait_mean", torch.full((5,), 0.5))
+        self.register_buffer("trait_sd", torch.full((5,), 0.15))
+        self.entry: dict[str, Any] = {}
+        self._frozen: list[str] = []
+        self._loss_sum = torch.zeros(())
+        self._loss_count = 0
+        self._seed = 0
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage, a key of :data:`apt_lightning.stages.checkpoint.COMMANDS`."""
+        raise NotImplementedError
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the stage reads, in the order of the columns of its batches."""
+        raise NotImplementedError
+
+    @property
+    def networks(self) -> dict[str, Any]:
+        """Plain-data specifications of all networks, enough to rebuild them."""
+        raise NotImplementedError
+
+    @property
+    def vocabulary(self) -> list[str] | None:
+        """Words of the text encoder's table, or None."""
+        for module in self.modules():
+            if isinstance(module, TokenEncoder):
+                return module.vocabulary
+        return None
+
+    @property
+    def frame_encoder(self) -> FrameEncoder:
+        """The encoder of the frames, which knows their size."""
+        return next(module for module in self.modules() if isinstance(module, FrameEncoder))
+
+    @property
+    def statistics(self) -> TraitStatistics:
+        """Mean and deviation of the training labels, which cut the classes."""
+        return TraitStatistics(self.trait_mean.double().cpu().numpy(), self.trait_sd.double().cpu().numpy())
+
+    @property
+    def data(self) -> FirstImpressionsDataModule:
+        """The trainer's data module."""
+        return cast("FirstImpressionsDataModule", self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def freeze_submodule(self, name: str) -> None:
+        """Stop training a submodule: no gradients, always in eval mode."""
+        self.get_submodule(name).requires_grad_(False)
+        self._frozen.append(name)
+        self.train(self.training)
+
+    @override
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self._frozen:  # batch-norm statistics and dropout of a frozen part must not move
+            self.get_submodule(name).eval()
+        return self
+
+    @override
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            mean, sd = self.data.statistics
+            self.trait_mean.copy_(torch.from_numpy(mean))
+            self.trait_sd.copy_(torch.from_numpy(sd))
+
+    @override
+    def on_fit_start(self) -> None:
+        self._seed = torch.initial_seed() + self.global_rank
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        # Dropout and augmentation depend on seed and epoch alone, so that a resumed run ends with equal weights.
+        torch.manual_seed((self._seed + _EPOCH_STRIDE * (self.current_epoch + 1)) % 2**63)
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._loss_count = 0
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def track_loss(self, loss: Tensor) -> Tensor:
+        """Add to the epoch's mean loss, without a synchronisation per step."""
+        self._loss_sum += loss.detach()
+        self._loss_count += 1
+        return loss
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss", self._loss_sum / max(1, self._loss_count), sync_dist=True)
+
+    @override
+    def configure_optimizers(self) -> Any:
+        dense_weights = {id(m.weight) for m in self.modules() if isinstance(m, nn.Linear)}
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in trainable if id(p) in dense_weights]
+        others = [p for p in trainable if id(p) not in dense_weights]
+        optimizer = torch.optim.Adam(
+            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=self.lr,
+        )
+        last = max(1, (self.trainer.max_epochs or 1) - 1)
+        ratio = self.final_lr / self.lr
+
+        def decay(epoch: int) -> float:
+            return 1 + (ratio - 1) * min(epoch / last, 1.0)
+
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, decay)}
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["apt"] = {
+            **self.entry,
+            "format": FORMAT,
+            "version": __version__,
+            "stage": self.stage,
+            "traits": list(TRAITS),
+            "modalities": list(self.modalities),
+            "networks": self.networks,
+        }
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.entry = dict(checkpoint.get("apt", {}))
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Features (B, M, Q) of the frozen encoders: those of the batch, or computed from its raw inputs."""
+        if batch.features is not None:
+            return batch.features
+        assert self.encoders is not None
+        with torch.no_grad():
+            features: Tensor = self.encoders(batch)
+        return features

@@ -1,0 +1,193 @@
+"""Five traits for a person's own video, from a checkpoint alone; Lightning is not imported, so it starts fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from apt_lightning.common.batch import Inputs
+from apt_lightning.common.errors import CheckpointError
+from apt_lightning.common.traits import TraitStatistics
+from apt_lightning.data.loading.pictures import decode_pictures
+from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.store.reader import MODALITIES
+from apt_lightning.data.text.tokens import MAX_TOKENS, encode
+from apt_lightning.data.text.word_vectors import WordVectors
+from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
+from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
+from apt_lightning.stages.checkpoint import StageFile, load_weights, read_stage
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """What the frozen encoders say of one clip."""
+
+    features: Tensor
+    """(1, M, Q)."""
+    present: Tensor
+    """(1, M) bool."""
+    notes: list[str] = field(default_factory=list)
+    """Modalities that are missing, with the reason."""
+
+
+class Scorer:
+    """A trained stage 1, 2 or 4 for single clips.
+
+    Args:
+        path: Checkpoint; the files of earlier stages are not needed.
+        device: Where the networks run.
+
+    Raises:
+        CheckpointError: If the file is absent, damaged, or of stage 3, which gives no traits.
+    """
+
+    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
+        file = read_stage(path, "final", "fusion", *MODALITIES)
+        self.entry = file.entry
+        try:
+            self.encoders, self.network, self.head = _networks(file, torch.device(device))
+            mean, sd = file.state["trait_mean"], file.state["trait_sd"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} describes no network of this program: {error}") from None
+        self.statistics = TraitStatistics(mean.double().numpy(), sd.double().numpy())
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the model reads, in the order of the columns of :class:`ClipFeatures`."""
+        return self.encoders.modalities
+
+    @torch.inference_mode()
+    def features(self, extraction: Extraction | None, transcript: str | None) -> ClipFeatures:
+        """Encode one clip.
+
+        Args:
+            extraction: Functionals and frames of the clip; None if its file cannot be read.
+            transcript: What is said in it; None if not known.
+        """
+        columns: list[Tensor | None] = []
+        present, notes = [], []
+        for name, encoder in self.encoders.encoders.items():
+            inputs, reason = self._inputs(name, encoder, extraction, transcript)
+            if inputs is None:
+                notes.append(f"no {name}: {reason}")
+                columns.append(None)
+            else:
+                length = None if inputs.length is None else inputs.length.to(self._device)
+                values = inputs.values.to(self._device)
+                columns.append(encoder(encoder.view(values) if isinstance(encoder, FrameEncoder) else values, length))
+            present.append(inputs is not None)
+        known = next(
+            (column for column in columns if column is not None), torch.zeros(1, self._feature_dim, device=self._device)
+        )
+        stacked = torch.stack([torch.zeros_like(known) if c is None else c for c in columns], dim=1)
+        return ClipFeatures(stacked, torch.tensor([present], device=self._device), notes)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.head.weight.device
+
+    @property
+    def _feature_dim(self) -> int:
+        return self.network.missing.shape[1] if isinstance(self.network, FusionNet) else self.head.in_features
+
+    def _inputs(
+        self, name: str, encoder: nn.Module, extraction: Extraction | None, transcript: str | None
+    ) -> tuple[Inputs | None, str]:
+        if name == "text":
+            if not isinstance(encoder, TokenEncoder):
+                return None, "the model was trained on text features made elsewhere"
+            if not transcript or not transcript.strip():
+                return None, "no transcript given"
+            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
+            ids, lengths = encode([transcript], vectors, MAX_TOKENS)
+            if not (ids > 1).any():
+                return None, "the model knows no word of the transcript"
+            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
+        if extraction is None:
+            return None, "the file cannot be read"
+        if name == "audio":
+            if extraction.functionals is None:
+                return None, _reason(extraction, "audio")
+            values = torch.tensor(extraction.functionals)[None]
+            if encoder.low.shape != values.shape[1:]:
+                return None, "the model was trained on audio features made elsewhere"
+            return Inputs(values, None), ""
+        if not extraction.frames:
+            return None, _reason(extraction, "video")
+        if not isinstance(encoder, FrameEncoder):
+            return None, "the model was trained on visual features made elsewhere"
+        frames = decode_pictures(extraction.frames)[None]
+        return Inputs(frames, torch.tensor([frames.shape[1]])), ""
+
+    @torch.inference_mode()
+    def scores(self, clip: ClipFeatures, keep: Sequence[bool] | None = None) -> FloatArray:
+        """Five scores in [0, 1] for one clip.
+
+        Args:
+            clip: From :meth:`features`.
+            keep: (M,) modalities to use of those present; all if not given.
+
+        Returns:
+            (5,) in the order of :data:`apt_lightning.common.traits.TRAITS`.
+        """
+        present = clip.present if keep is None else clip.present & torch.tensor([keep], device=self._device)
+        if self.network is None:
+            if not present.any():
+                return np.clip(self.statistics.mean, 0, 1)
+            scores = self.head(clip.features[:, 0])
+        else:
+            scores = self.head(self.network(clip.features, present))
+        values: FloatArray = scores[0].cpu().double().clamp(0, 1).numpy()
+        return values
+
+    def intervals(self, scores: FloatArray) -> tuple[list[float], list[float]] | None:
+        """Ends of the prediction interval of each trait, from validation; None if the checkpoint has none."""
+        from apt_lightning.evaluation.conformal import Conformal
+
+        if "conformal" not in self.entry:
+            return None
+        lower, upper = Conformal.from_dict(self.entry["conformal"]).intervals(scores[None])
+        return lower[0].round(4).tolist(), upper[0].round(4).tolist()
+
+    def shapley(self, clip: ClipFeatures) -> dict[str, FloatArray]:
+        """Exact Shapley value of each modality, (5,) in label units; 0 for one that the clip lacks."""
+        from apt_lightning.evaluation.contributions import shapley
+
+        columns = [MODALITIES.index(name) for name in self.modalities]
+        found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
+        return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
+
+
+def _reason(extraction: Extraction, part: str) -> str:
+    faults = [fault.detail or fault.code for fault in extraction.faults if part in fault.code or "stream" in fault.code]
+    return faults[0] if faults else f"no usable {part}"
+
+
+def _networks(file: StageFile, device: torch.device) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
+    """Rebuild encoders, joining net and head of a checkpoint, in eval mode."""
+    specifications: dict[str, Any] = file.networks["encoders"]
+    encoders = ModalityEncoders(specifications)
+    network: FusionNet | FinalNet | None = None
+    if file.stage in MODALITIES:
+        load_weights(encoders.encoders[file.stage], file.weights("encoder"), file.path)
+    else:
+        load_weights(encoders, file.weights("encoders"), file.path)
+        network = FusionNet(**file.networks["fusion"])
+        if file.stage == "final":
+            siamese = SiameseNet(**file.networks["siamese"]) if "siamese" in file.networks else None
+            options = {key: file.hparams[key] for key in ("hidden_dims", "missing_embedding")}
+            network = FinalNet(network, siamese, normalize=file.hparams["normalize_embeddings"], **options)
+        load_weights(network, file.weights("network"), file.path)
+        network.to(device).eval()
+    weights = file.weights("head")
+    head = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0])
+    load_weights(head, weights, file.path)
+    return encoders.to(device).eval(), network, head.to(device).eval()

@@ -1,0 +1,1 @@
+"""One stage's training under LightningCLI: its defaults, callbacks and output files."""

@@ -1,0 +1,256 @@
+"""``apt fit``, ``validate``, ``test`` and ``predict``: Lightning's own command line over our stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from typing_extensions import override
+
+from apt_lightning.common.console import interruptible, quiet
+from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
+from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+from apt_lightning.evaluation.conformal import Conformal, fit_conformal
+from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
+from apt_lightning.evaluation.retrieval import retrieval_table
+from apt_lightning.experiments.plan import report_stage
+from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.checkpoint import update_entry
+from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.stages.modality import ModalityModule
+from apt_lightning.stages.regression import RegressionModule
+from apt_lightning.stages.siamese import SiameseModule
+from apt_lightning.training.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.training.outputs import write_embeddings, write_retrieval
+from apt_lightning.training.precision import best_precision
+
+__all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
+    "logger": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,  # IndexBatches shares clips between ranks itself
+}
+
+
+class LoggedConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` of a training into the run folder and sends the configuration to each logger."""
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+    @override
+    def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config.as_dict())
+
+
+class AptCLI(LightningCLI):
+    """Lightning's command line with a run folder, early stopping and checkpoints in it."""
+
+    def __init__(self, args: ArgsType = None, run: bool = True) -> None:
+        super().__init__(
+            BaseModule,
+            FirstImpressionsDataModule,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=42,
+            save_config_callback=LoggedConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_kwargs={sub: {"prog": f"apt {sub}"} for sub in ("fit", "validate", "test", "predict")}
+            if run
+            else None,
+            args=args,
+            run=run,
+        )
+
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            name: {"model", "dataloaders", "datamodule", "train_dataloaders", "val_dataloaders"}
+            for name in ("fit", "validate", "test", "predict")
+        }
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables.")
+        parser.add_argument(
+            "--patience",
+            type=int | None,
+            default=None,
+            help="Stop after this many epochs without a better validation figure; never if not given.",
+        )
+        parser.add_argument(
+            "--mixed_precision",
+            type=bool,
+            default=False,
+            help="Mixed precision in the accelerator's best type, in place of `--trainer.precision`.",
+        )
+        parser.add_argument("--tables", type=bool, default=True, help="Print the tables of `validate` and `test`.")
+        parser.add_argument(
+            "--log_to",
+            type=list[Literal["wandb", "tensorboard"]],
+            default=[],
+            help="Loggers besides metrics.csv. WANDB_MODE=offline needs no account.",
+        )
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        super().parse_arguments(parser, args)
+        subcommand = self.config.get("subcommand")
+        if subcommand:
+            self.config[subcommand].weights_only = True
+        if subcommand in ("validate", "test", "predict"):
+            config = self.config[subcommand]
+            config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
+        elif subcommand == "fit" and self.config.fit.ckpt_path == "last":
+            last = Path(self.config.fit.run_dir, LAST)
+            self.config.fit.ckpt_path = str(last) if last.is_file() else None
+        if subcommand and self.config[subcommand].ckpt_path and not Path(self.config[subcommand].ckpt_path).is_file():
+            raise CheckpointError(
+                f"no checkpoint at {self.config[subcommand].ckpt_path}; train the stage first with `apt fit`,"
+                " or give another with `--ckpt_path`"
+            )
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a constructor raises
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, AptError):
+                cause = cause.__cause__
+            raise cause or error from None
+
+    @override
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        folder = self._folder
+        patience = self._get(self.config, "patience")
+        model: BaseModule = self.model
+        best = best_checkpoint(folder, model)
+        callbacks = [*callbacks, best, EpochTable(folder), ResumePoint(folder)]
+        if config["enable_progress_bar"] is not False:
+            callbacks.append(TrainingBar())
+        if patience is not None:
+            callbacks.append(EarlyStopping(model.monitor, patience=patience, mode=model.mode))
+        if self._get(self.config, "mixed_precision"):
+            if config.get("precision") is not None:
+                raise UsageError(
+                    f"`--mixed_precision` chooses the precision, yet {config['precision']} is given: drop one"
+                )
+            config["precision"] = best_precision(config["accelerator"])
+        config["default_root_dir"] = config.get("default_root_dir") or str(folder)
+        config["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
+        loggers = self._loggers(folder, self._get(self.config, "log_to"))
+        if loggers:
+            config["logger"] = loggers
+        return super()._instantiate_trainer(config, callbacks)
+
+    @staticmethod
+    def _loggers(folder: Path, names: list[str]) -> list[Logger]:
+        folder.mkdir(parents=True, exist_ok=True)
+        loggers: list[Logger] = []
+        if "wandb" in names:
+            loggers.append(WandbLogger(name=folder.name, save_dir=folder, project="apt-lightning"))
+        if "tensorboard" in names:
+            try:
+                loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+            except ModuleNotFoundError:
+                raise UsageError("TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'") from None
+        return loggers
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._get(self.config, "run_dir"))
+
+    def _write(self, split: str, show: bool) -> None:
+        """Write what the last pass over a split found: predictions, or the embedding space of stage 3."""
+        model: BaseModule = self.model
+        if isinstance(model, SiameseModule):
+            if self.trainer.is_global_zero:
+                file = write_embeddings(self._folder, split, model)
+                if split == "all":  # with the training clips among them, figures would mean nothing
+                    print(f"embeddings in {file}")
+                    return
+                figures = write_retrieval(self._folder, split, model, self.trainer.loggers)
+                if show:
+                    print(retrieval_table(figures))
+            return
+        assert isinstance(model, RegressionModule)
+        predictions = model.predictions()
+        if self.trainer.is_global_zero:
+            file = self._folder / f"predictions_{split}.csv"
+            write_predictions(file, predictions)
+            write_statistics(self._folder, model.statistics)
+            if show:
+                intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
+                people = {clip.name: clip.demographics for clip in model.data.store.clips}
+                print(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
+            print(f"{len(predictions)} clips in {file}")
+
+    def after_validate(self) -> None:
+        """Write and show the validation figures."""
+        self._write("validation", show=self._get(self.config, "tables"))
+
+    def after_test(self) -> None:
+        """Write and show the test figures."""
+        self._write("test", show=self._get(self.config, "tables"))
+
+    def after_predict(self) -> None:
+        """Write the predictions, or the embeddings of stage 3, of all clips."""
+        self._write("all", show=False)
+
+    def after_fit(self) -> None:
+        """Validate the best epoch once more, fit prediction intervals on it and keep them in the checkpoint."""
+        best = self._folder / BEST
+        if not best.is_file():
+            return
+        figure = float(self.trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+        epochs = self.trainer.current_epoch
+        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+        self._write("validation", show=False)
+        if self.trainer.is_global_zero:
+            if isinstance(self.model, RegressionModule):
+                try:
+                    conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
+                    update_entry(best, conformal=conformal.to_dict())
+                except DataError as error:
+                    print(f"no prediction intervals: {error}")
+            print(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
+
+
+def best_checkpoint(folder: Path, model: BaseModule) -> ModelCheckpoint:
+    """The callback that keeps ``best.ckpt`` in a run folder."""
+    name = BEST.removesuffix(".ckpt")
+    return ModelCheckpoint(folder, name, model.monitor, mode=model.mode, enable_version_counter=False)
+
+
+def run_lightning(words: list[str]) -> int:
+    """Run one of Lightning's sub-commands.
+
+    Args:
+        words: Sub-command and options.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C or SIGTERM, which schedulers send, ended it.
+    """
+    quiet()
+    try:
+        with interruptible():
+            AptCLI(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0

@@ -1,0 +1,80 @@
+"""Files that show the embedding space of stage 3: arrays, retrieval figures and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from apt_lightning.common.files import replacing, write_csv
+from apt_lightning.common.traits import trait_classes
+from apt_lightning.evaluation.embedding_plot import plot_embeddings
+from apt_lightning.evaluation.retrieval import Retrieval, retrieve
+from apt_lightning.stages.siamese import SiameseModule
+
+
+def write_embeddings(folder: Path, split: str, module: SiameseModule) -> Path:
+    """Write ``embeddings_<split>.npz``.
+
+    It holds ``clips`` (N,), ``embeddings`` (N, M, E) of unit length, ``present`` (N, M), ``labels`` (N, 5) and
+    ``modalities`` (M,).
+
+    Args:
+        folder: Run folder.
+        split: Name of the split that the module has just passed over.
+        module: Stage 3.
+
+    Returns:
+        The file.
+    """
+    index, embeddings, present = module.embedded()
+    target = folder / f"embeddings_{split}.npz"
+    with replacing(target) as part, part.open("wb") as stream:
+        np.savez(
+            stream,
+            clips=np.array([module.data.store.clips[i].name for i in index]),
+            embeddings=embeddings.astype(np.float32),
+            present=present,
+            labels=module.data.labels[index],
+            modalities=np.array(module.modalities),
+        )
+    return target
+
+
+def write_retrieval(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
+    """Write ``retrieval_<split>.csv`` and the picture ``embeddings_<split>.png``, and log both.
+
+    A clip's own source video is no answer in the retrieval.
+
+    Args:
+        folder: Run folder.
+        split: Name of the split that the module has just passed over.
+        module: Stage 3.
+        loggers: Loggers that are on.
+
+    Returns:
+        The retrieval figures.
+    """
+    index, embeddings, present = module.embedded()
+    classes = trait_classes(module.data.labels[index], module.statistics)
+    sources = [module.data.store.clips[i].source for i in index]
+    figures = retrieve(embeddings, present, classes, module.modalities, sources)
+    write_csv(folder / f"retrieval_{split}.csv", Retrieval._fields, figures)
+    picture = folder / f"embeddings_{split}.png"
+    plot_embeddings(picture, embeddings, present, classes, module.modalities)
+    _log(loggers, split, figures, picture)
+    return figures
+
+
+def _log(loggers: list[Logger], split: str, figures: list[Retrieval], picture: Path) -> None:
+    values = {f"retrieval_{split}/{f.trait}_{f.query}_{f.answer}_map_at_r": f.map_at_r for f in figures if f.queries}
+    for logger in loggers:
+        logger.log_metrics(values)
+        if isinstance(logger, WandbLogger):
+            logger.log_image(f"embeddings_{split}", [str(picture)])
+        elif isinstance(logger, TensorBoardLogger):
+            from PIL import Image
+
+            pixels = np.asarray(Image.open(picture).convert("RGB"))
+            logger.experiment.add_image(f"embeddings_{split}", pixels, dataformats="HWC")

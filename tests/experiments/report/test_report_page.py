@@ -1,0 +1,308 @@
+"""The page holds every section, its figures are those of an independent computation, and it needs no network."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fake_run import make_run, make_store
+
+from apt_lightning.cli import main
+from apt_lightning.evaluation.predictions import read_predictions
+from apt_lightning.evaluation.tables import number
+from apt_lightning.experiments.report.page import write_report
+
+SECTIONS = [
+    "results",
+    "quality",
+    "extremes",
+    "sources",
+    "comparison",
+    "ablations",
+    "distributions",
+    "calibration",
+    "errors",
+    "fairness",
+    "intervals",
+    "contributions",
+    "embeddings",
+    "curves",
+    "data",
+    "settings",
+    "card",
+]
+CHROME = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=8000",
+    "--dump-dom",
+]
+
+
+class Page(HTMLParser):
+    """Sections, links and tables of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.loads, self.pictures, self.text = [], [], [], [], {}
+        self.tables, self.captions = [], {}
+        self._section = self._caption = self._cell = None
+        self._depth = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a":
+            self.links.append(found["href"])
+        else:
+            names = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
+            self.loads += [found[name] for name in names if name in found]
+        if tag == "svg":
+            self.pictures.append(found.get("aria-label", ""))
+        if tag == "section":
+            self._section = found["id"]
+            self.text[self._section] = ""
+        if tag == "figcaption":
+            self._caption = found.get("id")
+        if tag == "table":
+            self.tables.append((self._section, found["aria-labelledby"], []))
+        if tag == "tr":
+            self.tables[-1][2].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][2][-1].append("")
+            self._cell = True
+        if tag == "small":
+            self._cell = None
+
+    def handle_endtag(self, tag):
+        if tag == "figcaption":
+            self._caption = None
+        if tag in ("td", "th"):
+            self._cell = None
+        if tag == "section":
+            self._section = None
+
+    def handle_data(self, data):
+        if self._section:
+            self.text[self._section] += data
+        if self._caption:
+            self.captions[self._caption] = self.captions.get(self._caption, "") + data
+        if self._cell:
+            self.tables[-1][2][-1][-1] += data
+
+    def table(self, section, number=0):
+        """Rows of a section's table, first cell to the others."""
+        rows = [rows for name, _, rows in self.tables if name == section][number]
+        return {row[0]: row[1:] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("report") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "one", store)
+
+
+@pytest.fixture(scope="module")
+def seeds(store, tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "seeds", store, seeds=(1, 2, 3), seed=7)
+
+
+@pytest.fixture(scope="module")
+def text(run):
+    return write_report([run]).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def both(run, seeds, tmp_path_factory):
+    return write_report([run, seeds], tmp_path_factory.mktemp("page") / "both.html").read_text(encoding="utf-8")
+
+
+def test_every_section_is_there_and_linked(text):
+    page = Page(text)
+    assert list(page.text) == SECTIONS
+    assert [link[1:] for link in page.links if link.startswith("#")][1 : len(SECTIONS) + 1] == SECTIONS
+    assert all(page.text[name].strip() for name in SECTIONS)
+    assert len(set(page.ids)) == len(page.ids)
+
+
+@pytest.mark.parametrize("which", ["text", "both"])
+def test_page_requests_nothing_and_says_no_nan(which, request):
+    text = request.getfixturevalue(which)
+    page = Page(text)
+    assert all(load.startswith(("#", "data:")) for load in page.loads)
+    assert "url(http" not in text and "@import" not in text and "<script" not in text
+    assert all(link.startswith(("#", "https://arxiv.org/", "https://eur-lex.europa.eu/")) for link in page.links)
+    assert not re.search(r"\b(nan|NaN|inf)\b", text)
+    assert all(page.pictures) and len(set(page.pictures)) == len(page.pictures) > 30
+
+
+@pytest.mark.parametrize("which", ["text", "both"])
+def test_every_table_says_its_clips_and_has_heads(which, request):
+    page = Page(request.getfixturevalue(which))
+    for section, label, rows in page.tables:
+        assert re.search(r"\d+ (test |of .* )?clips|queries", page.captions[label]), (section, page.captions[label])
+        assert len({len(row) for row in rows}) == 1
+
+
+def test_figures_equal_an_independent_computation(run, text):
+    table = read_predictions(run / "seed42" / "stage4" / "predictions_test.csv")
+    base = read_predictions(run / "seed42" / "stage2" / "predictions_test.csv")
+    page = Page(text)
+    error, base_error = (np.abs(t.predicted - t.true) for t in (table, base))
+    row = page.table("results")["with embeddings (stage 4)"]
+    assert row == [number(v) for v in [*(1 - error.mean(axis=0)), 1 - error.mean()]]
+    assert page.table("comparison")["1-MAE, mean"][:3] == [
+        number(v) for v in (1 - base_error.mean(), 1 - error.mean(), base_error.mean() - error.mean())
+    ]
+    statistics = json.loads((run / "seed42" / "stage4" / "statistics.json").read_text())
+    low = table.true[:, 2] < statistics["mean"][2] - statistics["sd"][2]
+    assert page.table("extremes")["AGR"][4] == number(1 - error[low, 2].mean())
+    seen = page.table("sources")["with embeddings (stage 4)"]
+    assert seen[0] == number(1 - error[table.seen_source].mean())
+    assert seen[2] == number(1 - error[~table.seen_source].mean())
+    r = [np.corrcoef(t, p)[0, 1] for t, p in zip(table.true.T, table.predicted.T, strict=True)]
+    assert page.table("quality")["with embeddings (stage 4)"][2] == number(float(np.mean(r)), 3)
+    assert page.table("quality")["constant mean"][2] == "undefined"
+
+
+def test_several_seeds_are_means_with_deviations(seeds, both):
+    values = []
+    for folder in sorted(seeds.glob("seed*")):
+        table = read_predictions(folder / "stage4" / "predictions_test.csv")
+        values.append(1 - np.abs(table.predicted - table.true).mean())
+    page = Page(both)
+    assert page.table("results")["with embeddings (stage 4)"][2] == number(float(np.mean(values)))
+    assert f"± {number(float(np.std(values, ddof=1)))}" in both
+    assert "1 and 3 seeds" in page.text["comparison"]  # the runs are compared too
+
+
+def test_clips_given_are_accounted_for(text):
+    rows = Page(text).table("data")
+    for split in ("train", "validation", "test"):
+        given, ok, degraded, left_out = (int(cell) for cell in rows[split][:4])
+        assert given == ok + degraded + left_out
+    assert sum(int(rows[split][3]) for split in rows if split != "split") == 12
+
+
+def test_missing_parts_say_so(tmp_path, capsys):
+    store = make_store(tmp_path / "data", seed=3, demographics=False)
+    run = make_run(tmp_path / "part", store, units=("stage1_audio", "stage1_text"))
+    (run / "seed42" / "stage1_text" / "predictions_validation.csv").unlink()
+    for file in run.rglob("metrics.csv"):
+        file.unlink()
+    output = tmp_path / "out.html"
+    assert main(["report", str(run), "--output", str(output)]) == 0
+    assert f"report: {output}" in capsys.readouterr().out
+    page = Page(output.read_text(encoding="utf-8"))
+    assert list(page.text) == SECTIONS
+    for section, words in {
+        "comparison": "nothing to compare",
+        "ablations": "Not run",
+        "fairness": "no gender, ethnicity or age",
+        "intervals": "no intervals",
+        "contributions": "Not available",
+        "embeddings": "No stage3/embeddings_test.npz",
+        "curves": "no curves",
+    }.items():
+        assert words in page.text[section]
+
+
+def test_ablations_are_taken_over_and_words_of_others_are_escaped(store, tmp_path):
+    run = make_run(tmp_path / "<b>&run", store, units=("stage2", "stage4"))
+    (run / "seed42" / "stage2" / "config.yaml").write_text("<script>alert(1)</script>\n")
+    head = "group,title,unit,parameters,seeds,validation,test"
+    keys = ("difference", "lower", "upper", "p")
+    columns = [f"1-MAE {key} from {unit}" for unit in ("stage4", "stage2") for key in keys]
+    lines = [f"anchors,all,stage4_all,1234,1,0.91,0.9,{','.join(['-0.01', '-0.02', '0.003', '0.04'] * 2)}"]
+    lines.append(f"embeddings,trained,stage4,1234,1,0.91,0.91,,,,,{','.join(['0.01', '0', '0.02', '0.5'])}")
+    (run / "ablation.csv").write_text("\n".join([",".join([head, *columns]), *lines]) + "\n")
+    text = write_report([run]).read_text(encoding="utf-8")
+    rows = Page(text).table("ablations")
+    assert rows["anchors: all"] == ["1,234", ".9100", ".9000", "-.0100", ".040", "-.0100", ".040"]
+    assert rows["embeddings: trained"][3:5] == ["", ""]
+    assert "<script" not in text and "<b>&run" not in text and "&lt;b&gt;&amp;run" in text
+
+
+def test_folds_are_put_together(store, tmp_path):
+    run = make_run(tmp_path / "folds", store, units=("stage2", "stage4"), folds=3)
+    page = Page(write_report([run]).read_text(encoding="utf-8"))
+    tables = [read_predictions(path) for path in run.glob("seed42_fold*/stage4/predictions_test.csv")]
+    errors = np.concatenate([np.abs(table.predicted - table.true) for table in tables])
+    assert len(errors) == 588
+    assert page.table("results")["with embeddings (stage 4)"][5] == number(1 - errors.mean())
+    assert "588 test clips" in page.text["results"] and "does not leak" in page.text["sources"]
+    assert "3 source-disjoint folds" in page.text["settings"] and "first seed and fold" in page.text["intervals"]
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no run folder" in capsys.readouterr().err
+
+
+PROBE = """<script>
+const faults = [];
+const note = text => faults.push(String(text));
+console.error = console.warn = note;
+addEventListener("error", event => note(event.message || event.target.outerHTML), true);
+addEventListener("securitypolicyviolation", event => note("request: " + event.blockedURI));
+addEventListener("load", () => {
+  const charts = [...document.querySelectorAll("svg")];
+  const wide = [...document.querySelectorAll("body *")].filter(element =>
+    element.getBoundingClientRect().right > innerWidth + 1 && !element.closest(".scroll, pre, svg, details"));
+  parent.postMessage({
+    width: innerWidth, faults, charts: charts.length,
+    empty: charts.filter(chart => chart.getBoundingClientRect().height < 50).length,
+    broken: [...document.images].filter(image => !image.naturalWidth).length,
+    resources: performance.getEntriesByType("resource").map(entry => entry.name),
+    overflow: document.documentElement.scrollWidth - innerWidth,
+    wide: wide.map(element => element.outerHTML.slice(0, 80)),
+    clipped: charts.filter(chart => [...chart.querySelectorAll("text")].some(text => {
+      const box = text.getBoundingClientRect(), frame = chart.getBoundingClientRect();
+      return box.left < frame.left - 2 || box.right > frame.right + 2;
+    })).map(chart => chart.getAttribute("aria-label")),
+  }, "*");
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROME is None, reason="no chromium or google-chrome on the path")
+@pytest.mark.parametrize("which", ["text", "both"])
+def test_browser_shows_it_without_errors_or_requests(which, request, tmp_path):
+    """Opened at 1400 and 360 px: no error, nothing requested, no empty chart, no overflow, no label cut off."""
+    text = request.getfixturevalue(which)
+    probed = text.replace("default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';")
+    assert probed != text
+    (tmp_path / "probe.html").write_text(probed.replace("<title>", f"{PROBE}<title>"), encoding="utf-8")
+    (tmp_path / "frames.html").write_text(
+        "<pre id=out></pre><script>const found = []; onmessage = e => { found.push(e.data);"
+        "document.getElementById('out').textContent = JSON.stringify(found); }</script>"
+        "<iframe src=probe.html width=1400 height=900></iframe><iframe src=probe.html width=360 height=700></iframe>"
+    )
+    command = [CHROME, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'frames.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
+    assert "CONSOLE" not in done.stderr
+    assert sorted(frame["width"] for frame in found) == [360, 1400]
+    for frame in found:
+        assert frame["charts"] == text.count("<svg ") > 30
+        assert {frame["empty"], frame["broken"]} == {0}
+        assert frame["faults"] == frame["resources"] == frame["wide"] == frame["clipped"] == []
+        assert frame["overflow"] <= 0

@@ -1,0 +1,307 @@
+"""Sweeps: W&B's form is read and accepted, the test split is out of reach, an interrupted search goes on."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from places import CONFIGS, QUICK
+
+from apt_lightning.cli import main
+from apt_lightning.common.errors import StoreError, UsageError
+from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.data.store.reader import MODALITIES
+from apt_lightning.experiments.sweep import sweep as sweeping
+from apt_lightning.experiments.sweep.search_space import read_search
+from apt_lightning.experiments.sweep.sweep import run_trial, sweep, sweep_settings
+
+SWEEPS = sorted(CONFIGS.glob("sweeps/*.yaml"))
+PARAMETERS = {"model.margin": 0.25, "model.embedding_dim": 32, "data.batch_size": 16}
+
+
+def ends(given):
+    """Values at the ends of a range of the YAML."""
+    return given.get("values") or [given["value"]] if "min" not in given else [given["min"], given["max"]]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_parameters_are_accepted_as_flags(path, capsys):
+    """By `apt fit` for stage 3, at the ends of each range, changing what they name."""
+    search = read_search(path)
+    assert list(search.parameters)[:2] == ["model.margin", "model.embedding_dim"]
+    for name, given in search.parameters.items():
+        for value in ends(given):
+            assert main(["fit", f"--config={CONFIGS / 'stage3.yaml'}", f"--{name}={value}", "--print_config"]) == 0
+            part, key = name.split(".")
+            config = yaml.safe_load(capsys.readouterr().out)[part]
+            assert (config["init_args"] if part == "model" else config)[key] == value
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_agents_command_runs_a_trial(path, monkeypatch, capsys):
+    """The command line that a W&B agent builds from the YAML reaches `run_trial` with the agent's values."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    content = yaml.safe_load(path.read_text())
+    drawn = {name: ends(given)[-1] for name, given in content["parameters"].items()}
+    made = create_sweep_command_args({"args": {name: {"value": value} for name, value in drawn.items()}})
+    command = [
+        w for word in create_sweep_command(content["command"]) for w in ([word] if word != "${args}" else made["args"])
+    ]
+    assert command[1:3] == ["apt-lightning", "sweep"]
+    calls, sent = [], []
+    monkeypatch.setattr(sweeping, "sweep_settings", lambda run: (run, []))
+    monkeypatch.setattr(sweeping, "run_trial", lambda run, given: calls.append((run, given)) or {"val/accuracy": 0.9})
+
+    class Logged:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def log(self, figures):
+            sent.append(figures)
+
+    monkeypatch.setattr("wandb.init", lambda config: Logged())
+    monkeypatch.setenv("WANDB_SWEEP_ID", "x")
+    assert main(command[2:]) == 0
+    assert calls == [("runs/paper", drawn)]
+    assert sent == [{"val/accuracy": 0.9}]
+    assert content["metric"]["name"] in sent[0]
+
+
+GOOD = {
+    "method": "bayes",
+    "metric": {"name": "val/accuracy", "goal": "maximize"},
+    "parameters": {"model.margin": {"min": 0.0, "max": 0.5}},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters": None}, "sweep form"),
+        ({"method": "grid"}, "bayes, random"),
+        ({"metric": {"name": "test/accuracy", "goal": "maximize"}}, "not for choosing"),
+        ({"metric": {"name": "val/accuracy"}}, "goal"),
+        ({"early": 1}, "unknown key 'early'"),
+        ({"parameters": {"model.marginn": {"value": 1}}}, "did you mean 'model.margin'"),
+        ({"parameters": {"data.store": {"value": "x"}}}, "no parameter of stage 3"),
+        ({"parameters": {"data.withhold_test": {"values": [True, False]}}}, "no parameter of stage 3"),
+        ({"parameters": {"model.audio_ckpt": {"value": "x"}}}, "no parameter of stage 3"),
+        ({"parameters": {"model.margin": 0.1}}, "expected `value`"),
+        ({"parameters": {"model.margin": {"min": 0.5, "max": 0.1}}}, "`min` below `max`"),
+        ({"parameters": {"model.margin": {"min": "a", "max": 1}}}, "`min` below `max`"),
+        ({"parameters": {"model.margin": {"values": []}}}, "expected `value`"),
+        ({"parameters": {"model.margin": {"mu": 0, "sigma": 1, "distribution": "normal"}}}, "'normal' is not"),
+        (
+            {"parameters": {"model.beta": {"min": 0, "max": 1, "distribution": "log_uniform_values"}}},
+            "`min` above 0",
+        ),
+    ],
+)
+def test_bad_sweeps_are_named(change, message, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(GOOD | change))
+    with pytest.raises(UsageError, match=message) as caught:
+        read_search(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unreadable_sweep(tmp_path):
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    for name in ("bad.yaml", "absent.yaml"):
+        with pytest.raises(UsageError, match="readable YAML"):
+            read_search(tmp_path / name)
+
+
+def test_withheld_test_split_is_out_of_reach(feature_run):
+    settings, _ = sweep_settings(feature_run)
+    open_data = FirstImpressionsDataModule(settings.store)
+    data = FirstImpressionsDataModule(settings.store, withhold_test=True)
+    for module in (open_data, data):
+        module.setup("fit")
+    test = open_data.positions("test").numpy()
+    assert len(test) and not np.isnan(open_data.labels[test]).any()
+    assert np.isnan(data.labels[test]).all() and not len(data.positions("test"))
+    assert np.array_equal(data.positions("train"), open_data.positions("train"))
+    assert np.array_equal(data.positions("validation"), open_data.positions("validation"))
+    dataset = ClipDataset(data.store, MODALITIES)
+    assert torch.isnan(dataset[torch.from_numpy(test)].traits).all()
+    with pytest.raises(UsageError, match="withheld"):
+        data.test_dataloader()
+
+
+def test_testing_with_a_trials_flags_is_refused(feature_run, capsys):
+    _, jobs = sweep_settings(feature_run)
+    job = next(job for job in jobs if job.unit.name == "stage4")
+    assert main(["test", *job.arguments]) == 0
+    assert main(["test", *job.arguments, *sweeping.WITHHELD]) == 2
+    assert "withheld" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trial(feature_run):
+    settings, _ = sweep_settings(feature_run)
+    return settings, run_trial(settings, PARAMETERS), feature_run
+
+
+def test_trial_trains_stage_3_and_4_and_leaves_no_test_figure(trial):
+    _, figures, folder = trial
+    (record,) = (folder / "seed42" / "sweeps").glob("*/trial.json")
+    content = json.loads(record.read_text())
+    assert content["figures"] == figures
+    assert 0.5 < figures["val/accuracy"] < 1
+    with (record.parent / "stage4" / "metrics.csv").open() as stream:
+        assert max(float(row["val/accuracy"]) for row in csv.DictReader(stream)) == figures["val/accuracy"]
+    config = yaml.safe_load((record.parent / "stage3" / "config.yaml").read_text())
+    model, data = config["model"]["init_args"], config["data"]
+    assert (model["margin"], model["embedding_dim"], data["batch_size"]) == (0.25, 32, 16)
+    for stage in ("stage3", "stage4"):
+        assert yaml.safe_load((record.parent / stage / "config.yaml").read_text())["data"]["withhold_test"]
+        assert not list((record.parent / stage).glob("*.ckpt"))
+        assert not list((record.parent / stage).glob("*test*"))
+    for name in figures:
+        assert name.startswith("val/")
+
+
+def test_equal_trial_is_taken_over(trial, monkeypatch):
+    settings, figures, _ = trial
+    monkeypatch.setattr(sweeping, "complete", lambda *_: pytest.fail("trained again"))
+    assert run_trial(settings, dict(reversed(PARAMETERS.items()))) == figures
+    with pytest.raises(pytest.fail.Exception):
+        run_trial(settings, PARAMETERS | {"model.margin": 0.3})
+
+
+def test_trials_need_a_finished_run_of_the_official_split(feature_run, tmp_path):
+    settings = json.loads((feature_run / "run.json").read_text())
+    with pytest.raises(UsageError, match=r"no run\.json"):
+        sweep_settings(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match="not complete"):
+        sweep_settings(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(settings | {"folds": 5}))
+    with pytest.raises(UsageError, match="official split"):
+        sweep_settings(tmp_path)
+
+
+def test_trials_may_not_set_what_they_read(feature_run, capsys):
+    for flag in ("--model.audio_ckpt=x", "--data.store=x", "--data.withhold_test=false", "--model.nonsense=1"):
+        assert main(["sweep", "--trial", f"--run={feature_run}", flag]) == 2
+        assert "no parameter of stage 3" in capsys.readouterr().err
+
+
+@pytest.fixture
+def quick_search(feature_run, tmp_path, monkeypatch):
+    """A sweep YAML, a place of its own in the run, and an objective that costs nothing."""
+    path = tmp_path / f"{tmp_path.name}.yaml"
+    parameters = {
+        "model.margin": {"min": 0.0, "max": 0.5},
+        "model.embedding_dim": {"values": [32, 64]},
+        "model.beta": {"min": 10.0, "max": 100.0, "distribution": "log_uniform_values"},
+        "model.anchors": {"value": "all"},
+    }
+    path.write_text(yaml.safe_dump(GOOD | {"parameters": parameters}))
+    calls = []
+
+    def objective(settings, given):
+        calls.append(dict(given))
+        return {"val/accuracy": 1 - (given["model.margin"] - 0.2) ** 2}
+
+    monkeypatch.setattr(sweeping, "run_trial", objective)
+    yield path, feature_run, calls
+    shutil.rmtree(feature_run / "sweeps" / path.stem, ignore_errors=True)
+
+
+def test_interrupted_search_goes_on_with_the_interrupted_trial(quick_search, monkeypatch):
+    path, run, calls = quick_search
+    monkeypatch.setattr("apt_lightning.experiments.sweep.plot.plot_trials", lambda *_: None)
+    folder, _ = sweep(path, run, 6)
+    whole = (folder / "trials.csv").read_text().splitlines()
+    shutil.rmtree(folder)
+    calls.clear()
+    objective = sweeping.run_trial
+
+    def stopped(settings, given):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return objective(settings, given)
+
+    monkeypatch.setattr(sweeping, "run_trial", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(path, run, 6)
+    assert len((folder / "trials.csv").read_text().splitlines()) == 1 + 3
+    monkeypatch.setattr(sweeping, "run_trial", objective)
+    sweep(path, run, 6)
+    again = (folder / "trials.csv").read_text().splitlines()
+    without_seconds = [[line.rsplit(",", 1)[0] for line in lines] for lines in (whole, again)]
+    assert len(again) == 1 + 6 and without_seconds[0] == without_seconds[1]
+    assert len(calls) == 6
+    sweep(path, run, 6)
+    assert len(calls) == 6
+
+
+def test_search_writes_table_plot_and_overlay(quick_search, capsys):
+    from PIL import Image
+
+    path, run, _ = quick_search
+    assert main(["sweep", str(path), f"--run={run}", "--trials=5"]) == 0
+    shown = capsys.readouterr().out
+    folder = run / "sweeps" / path.stem
+    with (folder / "trials.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    best = max(rows, key=lambda row: float(row["val/accuracy"]))
+    assert f"{float(best['val/accuracy']):.5f}" in shown and "The best 5 of 5 trials" in shown
+    assert all(0 <= float(row["model.margin"]) <= 0.5 and row["model.anchors"] == "all" for row in rows)
+    with Image.open(folder / "trials.png") as picture:
+        assert picture.width > 400 and len(set(picture.convert("L").getdata())) > 10
+    overlay = yaml.safe_load((folder / "best" / "stage3.yaml").read_text())
+    assert overlay["model"]["init_args"]["margin"] == pytest.approx(float(best["model.margin"]))
+    flags = [f"--config={CONFIGS / 'stage3.yaml'}", f"--config={folder / 'best' / 'stage3.yaml'}", *QUICK]
+    assert main(["fit", *flags, "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["margin"] == overlay["model"]["init_args"]["margin"]
+
+
+def test_folder_of_another_search_is_refused(quick_search):
+    path, run, _ = quick_search
+    sweep(path, run, 1)
+    content = yaml.safe_load(path.read_text())
+    content["parameters"]["model.margin"]["max"] = 0.4
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError, match="another search"):
+        sweep(path, run, 2)
+
+
+def test_unknown_figure_and_second_process(quick_search):
+    from apt_lightning.common.files import locked
+
+    path, run, _ = quick_search
+    with locked(run / "sweeps" / path.stem / "sweep.lock"), pytest.raises(StoreError, match="another process"):
+        sweep(path, run, 1)
+    path.write_text(path.read_text().replace("val/accuracy", "val/nothing"))
+    with pytest.raises(UsageError, match="no figure 'val/nothing'"):
+        sweep(path, run, 1)
+
+
+def test_overlay_of_the_run_is_kept(tmp_path):
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    (overlay / "all.yaml").write_text("data:\n  crop: 64\n")
+    (overlay / "stage3.yaml").write_text("model:\n  init_args:\n    alpha: 3.0\n    margin: 0.0\n")
+    sweeping._write_best(tmp_path, {"model.margin": 0.2, "data.batch_size": 64}, str(overlay))
+    assert (tmp_path / "best" / "all.yaml").read_text() == (overlay / "all.yaml").read_text()
+    found = yaml.safe_load((tmp_path / "best" / "stage3.yaml").read_text())
+    assert found == {"model": {"init_args": {"alpha": 3.0, "margin": 0.2}}, "data": {"batch_size": 64}}
+
+
+def test_usage(feature_run, capsys):
+    assert main(["sweep", f"--run={feature_run}"]) == 2
+    assert main(["sweep", str(SWEEPS[0]), f"--run={feature_run}", "--model.margin=0.1"]) == 2
+    assert main(["sweep", str(SWEEPS[0]), f"--run={feature_run}", "--trials=0"]) == 2
+    assert "Traceback" not in capsys.readouterr().err

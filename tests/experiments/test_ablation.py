@@ -1,0 +1,181 @@
+"""Ablations: what they train, that they reuse what is complete, and that the table says what the files hold."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from places import CONFIGS, QUICK
+
+from apt_lightning.cli import main
+from apt_lightning.common.errors import UsageError
+from apt_lightning.experiments import ablation
+from apt_lightning.experiments.ablation import ABLATION_UNITS, VARIANTS, ablate, ablation_table, trained_parameters
+from apt_lightning.experiments.runner import read_settings
+from apt_lightning.losses.regression import RegressionLoss
+from apt_lightning.networks import FinalNet, FusionNet, SiameseNet
+from apt_lightning.networks.fusion import matched_dims
+from apt_lightning.stages.load import load_module
+from apt_lightning.training.callbacks import best_epoch
+
+
+@pytest.fixture(scope="module")
+def ablated(feature_run):
+    """Controls and anchors only; the other variants differ by nothing but flags."""
+    kept = [variant for variant in VARIANTS if variant.group in ("embeddings", "anchors")]
+    before = {file: file.stat().st_mtime_ns for file in feature_run.glob("seed42/*/best.ckpt")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation, "VARIANTS", [v for v in VARIANTS if v.unit == "stage2"] + kept)
+        names = {variant.unit for variant in kept} | {"stage3_all", "stage3_soft"}
+        units = [u for u in ABLATION_UNITS if u in ablation.UNITS or u.name in names]
+        patch.setattr(ablation, "ABLATION_UNITS", units)
+        config = feature_run / "ablate.json"
+        settings = json.loads((feature_run / "run.json").read_text())
+        config.write_text(json.dumps({k: v for k, v in settings.items() if k not in ("format", "version")}))
+        assert main(["ablate", f"--config={config}"]) == 0
+        rows = ablate(read_settings(feature_run))
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    return feature_run, rows
+
+
+def predictions(folder, unit):
+    with (folder / "seed42" / unit / "predictions_test.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    true = np.array([[float(v) for k, v in row.items() if k.startswith("true_")] for row in rows])
+    predicted = np.array([[float(v) for k, v in row.items() if k.startswith("pred_")] for row in rows])
+    return true, predicted
+
+
+def test_files_hold_what_the_prediction_tables_say(ablated):
+    folder, rows = ablated
+    with (folder / "ablation.csv").open() as stream:
+        lines = {line["unit"]: line for line in csv.DictReader(stream)}
+    plain = {line["unit"]: line for line in json.loads((folder / "ablation.json").read_text())["variants"]}
+    assert list(lines) == [row.variant.unit for row in rows]
+    for unit, line in lines.items():
+        true, predicted = predictions(folder, unit)
+        accuracy = 1 - np.abs(predicted - true).mean()
+        assert float(line["test"]) == pytest.approx(accuracy, abs=1e-12)
+        reference = 1 - np.abs(predictions(folder, "stage4")[1] - true).mean()
+        if unit != "stage4":
+            assert float(line["1-MAE difference from stage4"]) == pytest.approx(accuracy - reference, abs=1e-12)
+            assert plain[unit]["against"]["stage 4"]["metrics"]["1-MAE"]["difference"][-1] == pytest.approx(
+                accuracy - reference, abs=1e-12
+            )
+        assert (line["1-MAE lower from stage4"] == "") == (unit == "stage4")
+        with (folder / "seed42" / unit / "metrics.csv").open() as stream:
+            best = max(float(row["val/accuracy"]) for row in csv.DictReader(stream))
+        assert float(line["validation"]) == pytest.approx(best)
+
+
+def test_table_names_the_choice_by_validation_not_by_test(ablated):
+    _, rows = ablated
+    text = ablation_table(rows)
+    best = max(rows, key=lambda row: row.validation[0]).variant
+    assert f"the only split to choose by: {best.group}, {best.title}." in text
+    assert text.count("\n| embeddings") == 3
+
+
+def test_controls_are_as_large_as_the_method(ablated):
+    folder, _ = ablated
+    counts = {}
+    for name in ("stage4", "stage4_untrained", "stage4_none"):
+        module = load_module(str(folder / "seed42" / name / "best.ckpt"))
+        counts[name] = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        assert trained_parameters(folder / "seed42" / name / "best.ckpt") == counts[name]
+    assert counts["stage4"] == counts["stage4_untrained"]
+    assert abs(counts["stage4_none"] - counts["stage4"]) <= 518 / 2
+
+
+def test_untrained_net_is_neither_the_trained_one_nor_moved(ablated):
+    folder, _ = ablated
+    third = load_module(str(folder / "seed42" / "stage3" / "best.ckpt")).network
+    siamese = load_module(str(folder / "seed42" / "stage4_untrained" / "best.ckpt")).network.siamese
+    weights = siamese.layers[0].weight
+    assert not torch.equal(weights, third.layers[0].weight)
+    assert not any(p.requires_grad for p in siamese.parameters())
+    # Kaiming normal: sd of sqrt(2 / 256), and zero biases that no step has moved.
+    assert float(weights.std()) == pytest.approx((2 / 256) ** 0.5, rel=0.02)
+    assert not siamese.layers[0].bias.any()
+
+
+@pytest.mark.parametrize("hidden", [[512], [300, 40], [64]])
+@pytest.mark.parametrize("missing", ["learned", "mean"])
+def test_matched_dims(hidden, missing):
+    fusion, siamese = FusionNet(3, 16, (32, 24)), SiameseNet(16, (8, 8), 12)
+
+    def trained(siamese, dims):
+        net = FinalNet(fusion, siamese, dims, missing)
+        parts = [net.layers, torch.nn.Linear(net.output_dim, 5)]
+        count = sum(p.numel() for part in parts for p in part.parameters())
+        return count + (net.missing.numel() if hasattr(net, "missing") else 0)
+
+    dims = matched_dims(24, 36, 36 if missing == "learned" else 0, hidden)
+    wider = [dims[0] + 1, *dims[1:]]
+    wanted = trained(siamese, hidden)
+    off = abs(trained(None, dims) - wanted)
+    assert off <= abs(trained(None, wider) - wanted) and off <= (trained(None, wider) - trained(None, dims)) / 2
+
+
+def test_narrow_bell_is_as_steep_as_the_papers_at_zero():
+    flags = dict(flag.removeprefix("--model.").split("=") for flag in ablation.LOSSES["narrow_bell"][1])
+    narrow = RegressionLoss(**{name: float(value) for name, value in flags.items()})
+    paper = RegressionLoss(0, 0, 1)
+    small, zero = torch.full((1, 5), 1e-3), torch.zeros(1, 5)
+    assert float(narrow(small, zero)) == pytest.approx(float(paper(small, zero)), rel=1e-3)
+    large = torch.full((1, 5), 0.4)
+    assert float(narrow(large, zero)) < 0.5 * float(paper(large, zero))
+
+
+@pytest.mark.parametrize("unit", [u for u in ABLATION_UNITS if u not in ablation.UNITS], ids=lambda u: u.name)
+def test_flags_are_accepted(unit, capsys):
+    """Each unit's flags change the configuration that `apt fit` would use."""
+    base = ["fit", f"--config={CONFIGS / unit.config}.yaml", *QUICK, "--print_config"]
+    assert main(base) == 0
+    plain = capsys.readouterr().out
+    assert main([*base[:-1], *unit.options, "--print_config"]) == 0
+    assert (capsys.readouterr().out != plain) == bool(unit.options)
+
+
+def test_variants_cover_the_issue():
+    groups = {variant.group: [] for variant in VARIANTS}
+    for variant in VARIANTS:
+        groups[variant.group].append(variant.unit)
+    assert len(groups["modalities"]) == 7
+    assert set(groups) >= {"embeddings", "anchors", "embedding size", "loss of stages 2 and 4"}
+    names = [unit.name for unit in ABLATION_UNITS]
+    assert len(set(names)) == len(names)
+    for i, unit in enumerate(ABLATION_UNITS):
+        assert set(unit.needs.values()) <= set(names[:i])
+    assert {variant.unit for variant in VARIANTS} <= set(names)
+
+
+def test_folds_of_a_seed_are_put_together(tmp_path):
+    """Seeds are rows, folds are joined, in the order of the runner's jobs."""
+    from apt_lightning.evaluation.predictions import Predictions, write_predictions
+    from apt_lightning.experiments.runner import Job
+
+    jobs = []
+    for seed in (1, 2):
+        for fold in (1, 2, 3):
+            folder = tmp_path / f"seed{seed}_fold{fold}" / "stage2"
+            folder.mkdir(parents=True)
+            table = Predictions(
+                [f"{fold}.mp4"], [str(fold)], np.zeros(1), np.full((1, 5), 0.5), np.full((1, 5), seed / 10)
+            )
+            write_predictions(folder / "predictions_test.csv", table)
+            jobs += [Job(unit, folder, [], "") for unit in ablation.UNITS if unit.name == "stage2"]
+    first, second = ablation._test(jobs, "stage2", [1, 2])
+    assert first.clips == second.clips == ["1.mp4", "2.mp4", "3.mp4"]
+    assert (first.predicted == 0.1).all() and (second.predicted == 0.2).all()
+
+
+def test_best_epoch(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,val/loss,val/accuracy\n0,2.0,0.5\n1,nan,0.9\n2,1.5,\n")
+    assert best_epoch(tmp_path, "val/loss", "min")["epoch"] == 2
+    assert best_epoch(tmp_path, "val/accuracy", "max")["epoch"] == 1
+    with pytest.raises(UsageError, match="no val/ccc"):
+        best_epoch(tmp_path, "val/ccc", "max")
+    with pytest.raises(UsageError, match="apt run"):
+        best_epoch(tmp_path / "nowhere", "val/loss", "min")

@@ -1,0 +1,76 @@
+"""One clip: scores, missing modalities, Shapley values and files that are no clips."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from apt_lightning.cli import main
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.stages.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def scorer(chain):
+    return Scorer(str(chain / "seed42" / "stage4" / "best.ckpt"))
+
+
+@pytest.fixture(scope="module")
+def clip(clips_dir):
+    return str(next(clips_dir.glob("test-1/*/*.mp4")))
+
+
+def test_shapley_values_add_up_to_the_score(scorer, clip):
+    extraction = extract_clip(clip, "clip", ExtractionSettings())
+    features = scorer.features(extraction, "hello there my friend we are happy")
+    values = scorer.shapley(features)
+    nothing = scorer.scores(features, [False] * 3)
+    np.testing.assert_allclose(nothing + sum(values.values()), scorer.scores(features), atol=1e-6)
+
+
+def test_what_a_clip_lacks_is_said_and_not_read(scorer, clip):
+    extraction = extract_clip(clip, "clip", ExtractionSettings())
+    features = scorer.features(extraction, None)
+    assert features.present.tolist() == [[True, True, False]]
+    assert features.notes == ["no text: no transcript given"]
+    assert np.array_equal(scorer.scores(features), scorer.scores(features, [True, True, False]))
+    assert scorer.features(extraction, "xqzt vvrk").notes == ["no text: the model knows no word of the transcript"]
+
+
+def test_every_stage_with_a_head_scores(chain, clip, capsys):
+    for unit in ("stage1_audio", "stage1_visual", "stage2", "stage2_av", "stage4"):
+        checkpoint = chain / "seed42" / unit / "best.ckpt"
+        assert main(["score", "--json", f"--checkpoint={checkpoint}", "--", clip]) == 0
+        (result,) = json.loads(capsys.readouterr().out)
+        assert list(result["traits"]) == list(TRAITS)
+        assert all(0 <= value <= 1 for value in result["traits"].values())
+
+
+def test_embeddings_alone_give_no_traits(chain, clip, capsys):
+    assert main(["score", f"--checkpoint={chain / 'seed42' / 'stage3' / 'best.ckpt'}", "--", clip]) == 2
+    assert "siamese" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_scored_are_named_and_the_others_scored(chain, clip, tmp_path, capsys):
+    bad = tmp_path / "notes.mp4"
+    bad.write_text("not a video")
+    output = tmp_path / "scores.csv"
+    checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
+    flags = [f"--checkpoint={checkpoint}", f"--output={output}", "--explain"]
+    assert main(["score", *flags, "--", clip, str(bad), str(tmp_path / "absent.mp4")]) == 1
+    shown = capsys.readouterr().out
+    assert "1 of 3 clips scored" in shown and "not-a-video" in shown and "nan" not in shown.lower()
+    rows = list(csv.DictReader(output.open()))
+    assert [bool(row["extraversion"]) for row in rows] == [True, False, False]
+    assert all(row["notes"] for row in rows)
+
+
+def test_transcripts_by_table(chain, clip, tmp_path, capsys):
+    table = tmp_path / "words.csv"
+    name = clip.rsplit("/", 1)[1]
+    table.write_text(f"clip,transcript\n{name},we are happy here\n")
+    checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
+    assert main(["score", "--json", f"--checkpoint={checkpoint}", f"--transcript={table}", "--", clip]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["modalities"] == ["audio", "visual", "text"]

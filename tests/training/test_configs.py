@@ -1,0 +1,54 @@
+"""Every YAML in configs is instantiated and used: stages train two batches, runs and overlays fit what they name."""
+
+import pytest
+import yaml
+from places import CONFIGS, QUICK
+
+from apt_lightning.cli import main
+from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.runner import RunSettings
+
+STAGES = sorted(CONFIGS.glob("*.yaml"))
+SMALL = {
+    "stage1_visual": [
+        "--model.backbone=resnet18",
+        "--model.crop=64",
+        "--model.frame_size=[70,124]",
+        "--data.num_workers=0",
+    ]
+}
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_stage_trains_two_batches(path, chain, store_dir, tmp_path):
+    base = chain / "seed42"
+    needs = next(unit.needs for unit in UNITS if unit.name == path.stem)
+    flags = [f"--model.{name}={base / earlier / 'best.ckpt'}" for name, earlier in needs.items()]
+    flags += [f"--data.store={store_dir}", f"--run_dir={tmp_path}", *QUICK, *SMALL.get(path.stem, [])]
+    assert main(["fit", f"--config={path}", *flags, "--trainer.limit_val_batches=2"]) == 0
+    assert (tmp_path / "best.ckpt").is_file() and (tmp_path / "last.ckpt").is_file()
+
+
+def test_the_units_of_a_run_use_every_stage():
+    assert {unit.config for unit in UNITS} == {path.stem for path in STAGES}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("runs/*.yaml")), ids=lambda path: path.stem)
+def test_run_configs_are_settings(path):
+    settings = RunSettings(**yaml.safe_load(path.read_text()))
+    assert (CONFIGS.parent / settings.stages).is_dir()
+    assert settings.overlay is None or (CONFIGS.parent / settings.overlay).is_dir()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("overlays/*/*.yaml")), ids=lambda path: path.stem)
+def test_overlays_hold_only_what_differs(path):
+    names = STAGES if path.stem == "all" else [CONFIGS / path.name]
+
+    def leaves(tree, prefix=()):
+        if not isinstance(tree, dict):
+            return {prefix: tree}
+        return {k: v for key, value in tree.items() for k, v in leaves(value, (*prefix, key)).items()}
+
+    for stage in names:
+        base = leaves(yaml.safe_load(stage.read_text()))
+        assert all(base.get(key) != value for key, value in leaves(yaml.safe_load(path.read_text())).items())

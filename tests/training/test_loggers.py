@@ -1,0 +1,42 @@
+"""W&B without an account and TensorBoard, by one flag each; metrics.csv always."""
+
+import csv
+
+import pytest
+from places import CONFIGS, QUICK
+
+from apt_lightning.cli import main
+
+
+def fit(stage, folder, store_dir, chain, *flags):
+    base = chain / "seed42"
+    needs = [f"--model.{m}_ckpt={base / f'stage1_{m}' / 'best.ckpt'}" for m in ("audio", "visual", "text")]
+    words = [f"--config={CONFIGS / stage}.yaml", f"--run_dir={folder}", f"--data.store={store_dir}", *QUICK]
+    return main(["fit", *words, *(needs if stage == "stage3" else []), *flags])
+
+
+def test_wandb_offline_needs_no_account(chain, store_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert fit("stage3", tmp_path, store_dir, chain, "--log_to=[wandb]") == 0
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    (row,) = csv.DictReader((tmp_path / "metrics.csv").open())
+    assert float(row["val/loss"]) > 0
+
+
+def test_tensorboard_holds_figures_settings_and_the_picture(chain, store_dir, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert fit("stage3", tmp_path, store_dir, chain, "--log_to=[tensorboard]") == 0
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert "val/loss" in events.Tags()["scalars"]
+    assert any(name.startswith("retrieval_validation/") for name in events.Tags()["scalars"])
+    assert "embeddings_validation" in events.Tags()["images"]
+
+
+def test_a_second_run_into_the_same_folder_replaces_the_first(chain, store_dir, tmp_path):
+    for _ in range(2):
+        assert fit("stage1_audio", tmp_path, store_dir, chain) == 0
+    assert len(list(csv.DictReader((tmp_path / "metrics.csv").open()))) == 1
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
