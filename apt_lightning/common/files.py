@@ -82,10 +82,13 @@ def locked(path: Path, blocking: bool = False, shared: bool = False) -> Iterator
         shared: Hold it beside others who hold it shared; alone if not.
 
     Raises:
-        StoreError: If ``blocking`` is false and another process holds it.
+        StoreError: If ``blocking`` is false and another process holds it, or the place cannot be written or locked.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise StoreError(f"{path.parent} cannot be written ({error.strerror}); give a folder that can") from None
     try:
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB))
@@ -93,6 +96,11 @@ def locked(path: Path, blocking: bool = False, shared: bool = False) -> Iterator
             raise StoreError(
                 f"another process is writing {path.parent}; wait for it or end it. Several that share it, as under"
                 " torchrun or srun, each need `--trainer.devices` and `--trainer.num_nodes`"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"the file system of {path.parent} has no locks ({error.strerror}), so two processes could write there"
+                " at once; give a folder on another, such as a local disk"
             ) from None
         yield
     finally:

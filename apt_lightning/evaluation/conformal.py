@@ -74,12 +74,22 @@ class Conformal:
             values: What a checkpoint holds.
 
         Raises:
-            CheckpointError: If a part is missing.
+            CheckpointError: If a part is missing, of another size, or not finite.
         """
         try:
-            return cls(**values)
-        except TypeError as error:
-            raise CheckpointError(f"the checkpoint's interval parameters are damaged: {error}") from None
+            found = cls(**values)
+            size = len(found.centre)
+            sizes = {"level": (), "centre": (size,), "scale": (size,), "weights": (5, size)}
+            sizes |= {"error": (5,), "quantile": (5,), "clips": (), "sources": ()}
+            parts = {name: np.array(getattr(found, name), dtype=np.float64) for name in sizes}
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"the interval parameters are damaged: {error}") from None
+        wrong = [name for name, part in parts.items() if part.shape != sizes[name] or not np.isfinite(part).all()]
+        if wrong or size < 10 or not (parts["scale"] > 0).all() or not 0 < found.level < 1:
+            raise CheckpointError(
+                f"the interval parameters are damaged: {', '.join(wrong) or 'scale, level or centre'}"
+            )
+        return found
 
     def difficulty(self, predicted: FloatArray, covariates: FloatArray | None = None) -> FloatArray:
         """Absolute error to expect.

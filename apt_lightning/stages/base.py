@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
@@ -12,10 +13,11 @@ from typing_extensions import override
 
 from apt_lightning import __version__
 from apt_lightning.common.batch import Batch
-from apt_lightning.common.errors import UsageError
+from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.common.traits import TRAITS, TraitStatistics
 from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
-from apt_lightning.stages.checkpoint import FORMAT
+from apt_lightning.stages.checkpoint import FORMAT, StageFile, read_stage, restore
+from apt_lightning.stages.resume import take_over
 
 if TYPE_CHECKING:
     from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
@@ -65,6 +67,26 @@ class BaseModule(LightningModule):
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._seed = 0
+
+    @classmethod
+    def of_file(cls, file: StageFile) -> Self:
+        """Build the stage that a checkpoint describes; the files it was made from are not needed.
+
+        Raises:
+            CheckpointError: If it describes none, or its weights are others.
+        """
+        # Without the specification a stage takes its networks from the store, or from files.
+        if not isinstance(file.hparams.get("upstream", file.hparams.get("encoder")), dict):
+            raise CheckpointError(f"{file.path} does not say what its networks are")
+        module = restore(lambda: cls(**file.hparams), file.state, file.path)
+        module.entry = dict(file.entry)
+        return module
+
+    @classmethod
+    @override
+    def load_from_checkpoint(cls, checkpoint_path: str | os.PathLike[str], **_: Any) -> Self:  # type: ignore[override]
+        """Load a checkpoint; Lightning's own would import what the file names."""
+        return cls.of_file(read_stage(checkpoint_path))
 
     @property
     def stage(self) -> str:
@@ -179,6 +201,7 @@ class BaseModule(LightningModule):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.entry = dict(checkpoint.get("apt", {}))
+        take_over(self.trainer, self, checkpoint)
 
     def encode(self, batch: Batch) -> Tensor:
         """Features (B, M, Q) of the frozen encoders: those of the batch, or computed from its raw inputs."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,16 @@ from torch import Tensor, nn
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.files import replacing
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.stages.plain_file import PlainFileError, read_plain
+
+M = TypeVar("M", bound=nn.Module)
 
 FORMAT = 1
 """Version of the ``apt`` entry of a checkpoint."""
+MAX_WEIGHTS = 10_000
+"""Weights and buffers; three ResNet-152 have 2 800."""
+MAX_SETTINGS, MAX_TEXT, MAX_NUMBER = 64, 4096, 1e9
+"""Entries of a container of settings, letters of a text, and the bound of a number."""
 
 COMMANDS = {
     "audio": "apt fit --config configs/stage1_audio.yaml",
@@ -49,8 +55,8 @@ class StageFile(NamedTuple):
         return {name.removeprefix(start): value for name, value in self.state.items() if name.startswith(start)}
 
 
-def read_stage(path: str, *stages: str) -> StageFile:
-    """Read a checkpoint, as plain data only, and check what it claims to be.
+def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
+    """Read a checkpoint and check what it claims to be, see :func:`read_checkpoint`.
 
     Args:
         path: Checkpoint file.
@@ -59,51 +65,142 @@ def read_stage(path: str, *stages: str) -> StageFile:
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
+    content = read_checkpoint(path, *stages)
+    entry = content["apt"]
+    return StageFile(
+        str(path), entry["stage"], entry["networks"], content["hyper_parameters"], content["state_dict"], entry
+    )
+
+
+def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any]:
+    """Read a whole checkpoint, as plain data only, and check all of it that is used anywhere.
+
+    The one place where checkpoints enter. Nothing in the file names what is imported, and no path in it is followed:
+    the settings come without those that name classes, and with None for earlier stages' files.
+
+    Args:
+        path: Checkpoint file.
+        stages: Stage names that are allowed; any if none is given.
+
+    Raises:
+        CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
+    """
+    path = os.fspath(path)
     hint = " or ".join(f"`{COMMANDS[stage]}`" for stage in stages) or "`apt run`"
     if not Path(path).is_file():
         name = "/".join(stages) or "any"
         raise CheckpointError(f"no checkpoint of stage {name} at {path}; make it with {hint}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError,
-            IndexError, AttributeError, OSError, OverflowError) as error:  # fmt: skip
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint ({first[:120]}); make it again with {hint}"
-        ) from None
+        content = read_plain(path)
+    except PlainFileError as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint ({error}); make it again with {hint}") from None
     entry = content.get("apt") if isinstance(content, dict) else None
     if not isinstance(entry, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program; make one with {hint}")
     if entry.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {entry.get('format')!r}, this program reads {FORMAT}")
-    if entry.get("stage") not in COMMANDS or (stages and entry["stage"] not in stages):
+        raise CheckpointError(f"{path} has format {_short(entry.get('format'))}, this program reads {FORMAT}")
+    stage = entry.get("stage")
+    if not isinstance(stage, str) or stage not in COMMANDS or (stages and stage not in stages):
         raise CheckpointError(
-            f"{path} is a checkpoint of stage {entry.get('stage')!r}, but {' or '.join(stages)!r} is needed;"
+            f"{path} is a checkpoint of stage {_short(stage)}, but {' or '.join(stages or COMMANDS)!r} is needed;"
             f" make it with {hint}"
         )
-    if tuple(entry.get("traits", ())) != TRAITS:
-        raise CheckpointError(f"{path} orders the traits {entry.get('traits')}, this program {list(TRAITS)}")
-    for name, value in content["state_dict"].items():
-        if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
-            raise CheckpointError(f"{path} holds NaN or infinite values in {name}; make it again with {hint}")
+    if entry.get("traits") != list(TRAITS):
+        raise CheckpointError(f"{path} orders the traits {_short(entry.get('traits'))}, this program {list(TRAITS)}")
     hparams = content.get("hyper_parameters")
     if not isinstance(entry.get("networks"), dict) or not isinstance(hparams, dict):
         raise CheckpointError(f"{path} does not say what its networks are; make it again with {hint}")
-    hparams = {k: v for k, v in hparams.items() if not str(k).startswith("_")}
-    return StageFile(str(path), entry["stage"], entry["networks"], hparams, content["state_dict"], entry)
+    hparams = {str(key): value for key, value in hparams.items() if not str(key).startswith("_")}
+    content["hyper_parameters"] = {k: None if k.endswith("_ckpt") else value for k, value in hparams.items()}
+    try:
+        made_by = content.get("pytorch-lightning_version", "2.0")
+        if not isinstance(made_by, str) or not re.fullmatch(r"2\.[0-9a-z.+]{1,30}", made_by):
+            raise CheckpointError(f"it is of Lightning {_short(made_by)}, not 2")
+        _check_state(content["state_dict"])
+        _check_settings(entry["networks"], "networks")
+        _check_settings(hparams, "settings")
+        _check_settings({key: value for key, value in entry.items() if key != "networks"}, "description")
+        if "conformal" in entry:
+            from apt_lightning.evaluation.conformal import Conformal
+
+            Conformal.from_dict(entry["conformal"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is damaged: {error}; make it again with {hint}") from None
+    return cast(dict[str, Any], content)
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Load weights strictly.
+def _short(value: object) -> str:
+    return ascii(value)[:80]
+
+
+def _check_state(state: dict[Any, Any]) -> None:
+    """Names and types of weights and buffers, finite numbers, five traits, and a word for each word vector."""
+    if len(state) > MAX_WEIGHTS:
+        raise CheckpointError(f"it holds {len(state)} weights, at most {MAX_WEIGHTS} are read")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{_short(name)} is no tensor")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"it holds NaN or infinite values in {_short(name)}")
+        if name in ("trait_mean", "trait_sd", "head.bias") and value.shape != (len(TRAITS),):
+            raise CheckpointError(f"{name} has the shape {list(value.shape)}, not one number a trait")
+        if name.endswith(".words") and value.dtype == torch.uint8:
+            table = state.get(f"{name.removesuffix('words')}table")
+            try:
+                words = bytes(value.flatten().numpy()).decode("utf-8").split("\n") if value.numel() else []
+            except UnicodeDecodeError:
+                raise CheckpointError(f"{_short(name)} is not UTF-8") from None
+            if not isinstance(table, Tensor) or table.ndim != 2 or len(table) != len(words) + 2:
+                raise CheckpointError(f"{_short(name)} does not hold one word for each word vector")
+
+
+def _check_settings(value: Any, name: str, depth: int = 0) -> None:
+    """Few and small numbers, so that nothing built from them takes long to find out that the weights do not fit."""
+    if isinstance(value, dict | list | tuple):
+        if len(value) > MAX_SETTINGS or depth > 8:
+            raise CheckpointError(f"{_short(name)} has {len(value)} entries, or parts nested too deep")
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_settings(part, f"{name}.{key}", depth + 1)
+    elif isinstance(value, Tensor) or (isinstance(value, str) and len(value) > MAX_TEXT):
+        raise CheckpointError(f"{_short(name)} is no setting")
+    elif isinstance(value, int | float) and not abs(value) < MAX_NUMBER:  # NaN among them
+        raise CheckpointError(f"{_short(name)} is {value}, no setting")
+
+
+def restore(build: Callable[[], M], weights: Mapping[str, Tensor], path: str) -> M:
+    """Build a network that a checkpoint describes, and load its weights strictly.
+
+    It is first built on the meta device: sizes that the weights do not have never become memory.
+
+    Args:
+        build: Makes the network from the checkpoint's settings.
+        weights: What it must hold.
+        path: Of the checkpoint, for the message.
 
     Raises:
-        CheckpointError: If names or shapes do not fit.
+        CheckpointError: If the settings describe no network, or names or shapes do not fit.
     """
     try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the weights in {path} do not fit the network it describes: {reason}") from None
+        with torch.device("meta"):
+            expected = {name: value.shape for name, value in build().state_dict().items()}
+    # Settings of wrong types surface as almost any built-in error.
+    except Exception as error:
+        reason = ascii(" ".join(str(error).split()))[1:-1][:200]
+        raise CheckpointError(f"{path} describes no network of this program: {reason}") from None
+    found = {name: value.shape for name, value in weights.items()}
+    if found != expected:
+        name = next(n for n in [*expected, *found] if found.get(n) != expected.get(n))
+        here, there = (_shape(shapes.get(name)) for shapes in (found, expected))
+        raise CheckpointError(
+            f"the weights in {path} do not fit the network it describes: {_short(name)} is {here}, not {there}"
+        )
+    network = build()
+    network.load_state_dict(weights)
+    return network
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else f"of shape {list(shape)}"
 
 
 def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -114,6 +211,6 @@ def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> N
 
 def update_entry(path: str | os.PathLike[str], **values: Any) -> None:
     """Add plain data to the ``apt`` entry of a finished checkpoint, such as conformal intervals."""
-    content = cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+    content = read_checkpoint(path)
     content["apt"].update(values)
     write_atomically(content, path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.networks import FusionNet, ModalityEncoders, SiameseNet
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import StageFile, load_weights, read_stage
+from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.frozen import weights_hash
 
 
@@ -31,27 +33,37 @@ def modality_encoders(
         if path is None:
             raise UsageError(f"`model.{name}_ckpt` is needed: the path of a {name} checkpoint of stage 1")
         files[name] = read_stage(path, name)
-    specifications = {name: file.networks["encoders"][name] for name, file in files.items()}
-    encoders = ModalityEncoders(specifications)
+    specifications: dict[str, Any] = {}
+    weights: dict[str, Tensor] = {}
     entry: dict[str, Any] = {}
     for name, file in files.items():
-        load_weights(encoders.encoders[name], file.weights("encoder"), file.path)
+        specifications |= stage_part(file, "encoders")
+        weights |= {f"encoders.{name}.{key}": value for key, value in file.weights("encoder").items()}
         entry |= {key: value for key, value in file.entry.items() if key == "text_source"}
-    return specifications, encoders, entry
+    paths = " and ".join(file.path for file in files.values())
+    return specifications, restore(lambda: ModalityEncoders(specifications), weights, paths), entry
+
+
+def stage_part(file: StageFile, name: str) -> dict[str, Any]:
+    """The specification of one of the networks in a file.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    found = file.networks.get(name)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file.path} is damaged: it does not say what its {name} network is")
+    return found
 
 
 def stage_encoders(file: StageFile) -> ModalityEncoders:
     """Read the encoders that a stage-2 or stage-3 checkpoint carries."""
-    encoders = ModalityEncoders(file.networks["encoders"])
-    load_weights(encoders, file.weights("encoders"), file.path)
-    return encoders
+    return restore(lambda: ModalityEncoders(stage_part(file, "encoders")), file.weights("encoders"), file.path)
 
 
 def stage_fusion(file: StageFile) -> FusionNet:
     """Read M1 from a stage-2 checkpoint."""
-    fusion = FusionNet(**file.networks["fusion"])
-    load_weights(fusion, file.weights("network"), file.path)
-    return fusion
+    return restore(lambda: FusionNet(**stage_part(file, "fusion")), file.weights("network"), file.path)
 
 
 def stage_siamese(file: StageFile, encoders: ModalityEncoders) -> SiameseNet:
@@ -65,9 +77,7 @@ def stage_siamese(file: StageFile, encoders: ModalityEncoders) -> SiameseNet:
             f"{file.path} was trained on other modality checkpoints than stage 2;"
             " train stage 3 again with `apt fit --config configs/stage3.yaml`"
         )
-    siamese = SiameseNet(**file.networks["siamese"])
-    load_weights(siamese, file.weights("network"), file.path)
-    return siamese
+    return restore(lambda: SiameseNet(**stage_part(file, "siamese")), file.weights("network"), file.path)
 
 
 def load_module(path: str) -> BaseModule:
@@ -76,20 +86,19 @@ def load_module(path: str) -> BaseModule:
     Raises:
         CheckpointError: If the file is absent, damaged or not ours.
     """
+    file = read_stage(path)
+    return module_class(file.stage).of_file(file).eval()
+
+
+def module_class(stage: str) -> type[BaseModule]:
+    """The class of a stage."""
     from apt_lightning.stages.fusion import FusionModule
     from apt_lightning.stages.modality import ModalityModule
     from apt_lightning.stages.siamese import SiameseModule
 
-    file = read_stage(path)
     classes: dict[str, type[BaseModule]] = {
         "fusion": FusionModule,
         "final": FusionModule,
         "siamese": SiameseModule,
     }
-    try:
-        module = classes.get(file.stage, ModalityModule)(**file.hparams)
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} describes no network of this program: {error}") from None
-    load_weights(module, file.state, path)
-    module.entry = file.entry
-    return module.eval()
+    return classes.get(stage, ModalityModule)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import CheckpointError
-from apt_lightning.common.traits import TraitStatistics
+from apt_lightning.common.traits import TRAITS, TraitStatistics
 from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.store.reader import MODALITIES
@@ -21,7 +21,7 @@ from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
-from apt_lightning.stages.checkpoint import StageFile, load_weights, read_stage
+from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -174,20 +174,23 @@ def _reason(extraction: Extraction, part: str) -> str:
 def _networks(file: StageFile, device: torch.device) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
     """Rebuild encoders, joining net and head of a checkpoint, in eval mode."""
     specifications: dict[str, Any] = file.networks["encoders"]
-    encoders = ModalityEncoders(specifications)
     network: FusionNet | FinalNet | None = None
     if file.stage in MODALITIES:
-        load_weights(encoders.encoders[file.stage], file.weights("encoder"), file.path)
+        weights = {f"encoders.{file.stage}.{name}": value for name, value in file.weights("encoder").items()}
     else:
-        load_weights(encoders, file.weights("encoders"), file.path)
-        network = FusionNet(**file.networks["fusion"])
-        if file.stage == "final":
-            siamese = SiameseNet(**file.networks["siamese"]) if "siamese" in file.networks else None
-            options = {key: file.hparams[key] for key in ("hidden_dims", "missing_embedding")}
-            network = FinalNet(network, siamese, normalize=file.hparams["normalize_embeddings"], **options)
-        load_weights(network, file.weights("network"), file.path)
-        network.to(device).eval()
+        weights = file.weights("encoders")
+        network = restore(lambda: _joining_net(file), file.weights("network"), file.path).to(device).eval()
+    encoders = restore(lambda: ModalityEncoders(specifications), weights, file.path)
     weights = file.weights("head")
-    head = nn.Linear(weights["weight"].shape[1], weights["weight"].shape[0])
-    load_weights(head, weights, file.path)
+    width = network.output_dim if network else weights["weight"].shape[-1]
+    head = restore(lambda: nn.Linear(width, len(TRAITS)), weights, file.path)
     return encoders.to(device).eval(), network, head.to(device).eval()
+
+
+def _joining_net(file: StageFile) -> FusionNet | FinalNet:
+    fusion = FusionNet(**file.networks["fusion"])
+    if file.stage == "fusion":
+        return fusion
+    siamese = SiameseNet(**file.networks["siamese"]) if "siamese" in file.networks else None
+    options = {key: file.hparams[key] for key in ("hidden_dims", "missing_embedding")}
+    return FinalNet(fusion, siamese, normalize=file.hparams["normalize_embeddings"], **options)

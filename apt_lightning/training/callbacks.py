@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import write_csv
-from apt_lightning.stages.checkpoint import write_atomically
+from apt_lightning.stages.checkpoint import read_checkpoint, write_atomically
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
@@ -48,6 +48,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         self.teardown()
         write_atomically(checkpoint, path)
+
+    @override
+    def load_checkpoint(self, path: str | os.PathLike[str], *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a whole checkpoint as plain data, checked."""
+        return read_checkpoint(path)
 
     @override
     def teardown(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -13,20 +14,23 @@ from typing_extensions import override
 
 from apt_lightning.common.console import interruptible, quiet
 from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
+from apt_lightning.common.files import write_text
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
 from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.experiments.plan import report_stage
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import update_entry
+from apt_lightning.stages.checkpoint import StageFile, read_stage, update_entry
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
+from apt_lightning.training.run_folder import CONFIG, check_free, clear, held
 
 __all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
@@ -40,17 +44,26 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 class LoggedConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` of a training into the run folder and sends the configuration to each logger."""
+    """Writes ``config.yaml`` of a training as it begins, in place of an earlier one's files; tells the loggers."""
 
     @override
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        pass  # Lightning writes here, before it is known that the training can begin
 
     @override
-    def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = Path(self.config.run_dir)
+        if self.config.overwrite:
+            clear(folder)
+        content = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        settings = {k: None if k in ("encoder", "upstream") else v for k, v in pl_module.hparams.items()}
+        content["model"] = {"class_path": type(pl_module).__qualname__, "init_args": settings}
+        content |= {"overwrite": False, "ckpt_path": None}  # who trains again from it means a new training
+        write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams(self.config.as_dict())
+            logger.log_hyperparams(content)
 
 
 class AptCLI(LightningCLI):
@@ -62,9 +75,9 @@ class AptCLI(LightningCLI):
             FirstImpressionsDataModule,
             subclass_mode_model=True,
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # it has checkpoints name what is imported
             seed_everything_default=42,
             save_config_callback=LoggedConfig,
-            save_config_kwargs={"overwrite": True},
             trainer_defaults=TRAINER_DEFAULTS,
             parser_kwargs={sub: {"prog": f"apt {sub}"} for sub in ("fit", "validate", "test", "predict")}
             if run
@@ -82,8 +95,22 @@ class AptCLI(LightningCLI):
         }
 
     @override
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+        parser.add_lightning_class_args(BaseModule, "model", subclass_mode=True, required=False)
+        parser.add_lightning_class_args(FirstImpressionsDataModule, "data")
+        parser.set_defaults({"data.store": "data/store"})  # as in all stage YAMLs; `--ckpt_path` needs none
+
+    @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run_dir", type=str, default="runs/stage", help="Folder of checkpoints and tables.")
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of checkpoints and tables; that of `--ckpt_path` if not given, else runs/stage.",
+        )
+        parser.add_argument("--overwrite", type=bool, default=False, help="Replace the training in the run folder.")
         parser.add_argument(
             "--patience",
             type=int | None,
@@ -107,25 +134,44 @@ class AptCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        self._file: StageFile | None = None
         subcommand = self.config.get("subcommand")
-        if subcommand:
-            self.config[subcommand].weights_only = True
-        if subcommand in ("validate", "test", "predict"):
-            config = self.config[subcommand]
+        if not subcommand:
+            return
+        config = self.config[subcommand]
+        config.weights_only = True
+        if config.ckpt_path == "last":
+            last = Path(config.run_dir or "runs/stage", LAST)
+            config.ckpt_path = str(last) if last.is_file() or subcommand != "fit" else None
+        config.run_dir = config.run_dir or (str(Path(config.ckpt_path).parent) if config.ckpt_path else "runs/stage")
+        if subcommand != "fit":
             config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
-        elif subcommand == "fit" and self.config.fit.ckpt_path == "last":
-            last = Path(self.config.fit.run_dir, LAST)
-            self.config.fit.ckpt_path = str(last) if last.is_file() else None
-        if subcommand and self.config[subcommand].ckpt_path and not Path(self.config[subcommand].ckpt_path).is_file():
+        if config.ckpt_path is None:
+            if config.model is None:
+                raise UsageError("no stage is given: add `--config configs/STAGE.yaml`, or `--ckpt_path FILE`")
+            return
+        if not Path(config.ckpt_path).is_file():
             raise CheckpointError(
-                f"no checkpoint at {self.config[subcommand].ckpt_path}; train the stage first with `apt fit`,"
+                f"no checkpoint at {config.ckpt_path}; train the stage first with `apt fit`,"
                 " or give another with `--ckpt_path`"
             )
+        self._file = read_stage(config.ckpt_path)
+        asked = parser.parse_args(cast("list[str] | None", args), defaults=False)[subcommand].get("model")
+        imported = None if asked is None else import_class(asked.class_path)
+        self._model_type = model_class(self._file, asked, imported)
+        config.model = None
+
+    @override
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's own reads the file before it is checked, and imports the class that it names."""
 
     @override
     def instantiate_classes(self) -> None:
         try:
-            super().instantiate_classes()
+            self.config_init = self.parser.instantiate_classes(self.config)
+            self.datamodule = self._get(self.config_init, "data")
+            self.model = self._model_type.of_file(self._file) if self._file else self._get(self.config_init, "model")
+            self.trainer = self.instantiate_trainer()
         except ValueError as error:  # jsonargparse wraps what a constructor raises
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, AptError):
@@ -133,15 +179,33 @@ class AptCLI(LightningCLI):
             raise cause or error from None
 
     @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        config = self.config[subcommand]
+        with held(self._folder, self.trainer):
+            if subcommand == "fit" and not self.trainer.fast_dev_run and self.trainer.is_global_zero:
+                check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
+            super()._run_subcommand(subcommand)
+        if self.trainer.fast_dev_run and self.trainer.is_global_zero:
+            print("dry run: nothing was written")
+
+    @override
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         folder = self._folder
         patience = self._get(self.config, "patience")
         model: BaseModule = self.model
         best = best_checkpoint(folder, model)
-        callbacks = [*callbacks, best, EpochTable(folder), ResumePoint(folder)]
+        if config["fast_dev_run"]:
+            config["enable_checkpointing"] = False
+        else:
+            callbacks = [*callbacks, best, EpochTable(folder), ResumePoint(folder)]
         if config["enable_progress_bar"] is not False:
             callbacks.append(TrainingBar())
         if patience is not None:
+            if config["limit_val_batches"] == 0:
+                raise UsageError(
+                    f"`--patience={patience}` stops by a validation figure, and `--trainer.limit_val_batches=0` leaves"
+                    " none: add `--patience=null`"
+                )
             callbacks.append(EarlyStopping(model.monitor, patience=patience, mode=model.mode))
         if self._get(self.config, "mixed_precision"):
             if config.get("precision") is not None:
@@ -158,7 +222,6 @@ class AptCLI(LightningCLI):
 
     @staticmethod
     def _loggers(folder: Path, names: list[str]) -> list[Logger]:
-        folder.mkdir(parents=True, exist_ok=True)
         loggers: list[Logger] = []
         if "wandb" in names:
             loggers.append(WandbLogger(name=folder.name, save_dir=folder, project="apt-lightning"))
@@ -175,6 +238,8 @@ class AptCLI(LightningCLI):
 
     def _write(self, split: str, show: bool) -> None:
         """Write what the last pass over a split found: predictions, or the embedding space of stage 3."""
+        if self.trainer.fast_dev_run:
+            return
         model: BaseModule = self.model
         if isinstance(model, SiameseModule):
             if self.trainer.is_global_zero:
@@ -212,10 +277,13 @@ class AptCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Validate the best epoch once more, fit prediction intervals on it and keep them in the checkpoint."""
-        best = self._folder / BEST
-        if not best.is_file():
+        best, callback = self._folder / BEST, self.trainer.checkpoint_callback
+        score = callback.best_model_score if isinstance(callback, ModelCheckpoint) else None
+        if score is None or not best.is_file():
+            if not self.trainer.fast_dev_run and self.trainer.is_global_zero:
+                print(f"{self._folder / LAST}: trained without validation, so there is no {BEST}")
             return
-        figure = float(self.trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+        figure = float(score)
         epochs = self.trainer.current_epoch
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
         self._write("validation", show=False)

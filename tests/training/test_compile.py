@@ -16,13 +16,12 @@ def test_compiled_training_gives_the_same_checkpoint(chain, store_dir, tmp_path)
     words = [f"--config={CONFIGS / 'stage1_visual.yaml'}", f"--config={OVERLAY / 'stage1_visual.yaml'}", *QUICK]
     words += [
         f"--data.store={store_dir}",
-        f"--run_dir={tmp_path}",
         "--data.batch_size=60",
     ]  # one step: later ones amplify rounding
     states = []
     for compiled in ("false", "true"):
-        assert main(["fit", *words, f"--model.compile={compiled}"]) == 0
-        states.append(read_stage(str(tmp_path / "best.ckpt"), "visual").state)
+        assert main(["fit", *words, f"--run_dir={tmp_path / compiled}", f"--model.compile={compiled}"]) == 0
+        states.append(read_stage(str(tmp_path / compiled / "best.ckpt"), "visual").state)
     plain, compiled = states
     assert plain.keys() == compiled.keys()
     means = [name for name in plain if "running_mean" in name]

@@ -33,10 +33,3 @@ def test_tensorboard_holds_figures_settings_and_the_picture(chain, store_dir, tm
     assert "val/loss" in events.Tags()["scalars"]
     assert any(name.startswith("retrieval_validation/") for name in events.Tags()["scalars"])
     assert "embeddings_validation" in events.Tags()["images"]
-
-
-def test_a_second_run_into_the_same_folder_replaces_the_first(chain, store_dir, tmp_path):
-    for _ in range(2):
-        assert fit("stage1_audio", tmp_path, store_dir, chain) == 0
-    assert len(list(csv.DictReader((tmp_path / "metrics.csv").open()))) == 1
-    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]

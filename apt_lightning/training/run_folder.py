@@ -1,0 +1,91 @@
+"""A run folder belongs to one training and one process group at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+
+from apt_lightning.common.errors import UsageError
+from apt_lightning.common.files import locked
+from apt_lightning.common.processes import launched_tasks
+from apt_lightning.training.callbacks import BEST, LAST, METRICS
+
+CONFIG = "config.yaml"
+LOCK = "run.lock"
+_TABLES = ("predictions_*.csv", "statistics.json", "retrieval_*.csv", "embeddings_*.npz", "embeddings_*.png")
+_FILES = (BEST, LAST, METRICS, CONFIG, *_TABLES, "tensorboard", "wandb")
+_FREE = ("num_workers", "eval_batch_size", "store")
+"""Settings of the data that may change when a training goes on: a store may move."""
+
+
+@contextmanager
+def held(folder: Path, trainer: Trainer) -> Iterator[None]:
+    """Hold a run folder while this process and those that train with it write there.
+
+    Raises:
+        UsageError: If a launcher started another number of processes than are to train together.
+        StoreError: If another process holds it.
+    """
+    tasks, wanted = launched_tasks(), trainer.num_devices * trainer.num_nodes
+    if tasks > 1 and tasks != wanted:
+        raise UsageError(
+            f"the launcher started {tasks} processes, but `--trainer.devices` x `--trainer.num_nodes` is {wanted}:"
+            " they would train over each other; make the numbers equal"
+        )
+    if trainer.fast_dev_run or not trainer.is_global_zero:
+        yield
+        return
+    with locked(folder / LOCK):
+        yield
+
+
+def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: dict[str, Any]) -> None:
+    """Refuse to train into the folder of another training.
+
+    Args:
+        folder: Run folder.
+        checkpoint: What the training goes on from, if it does.
+        overwrite: Whether a training that is there may be replaced.
+        config: Settings of the training that is to begin.
+
+    Raises:
+        UsageError: If it holds another one.
+    """
+    found = [name for name in (LAST, BEST, METRICS) if (folder / name).is_file()]
+    if not found or overwrite:
+        return
+    if checkpoint is None or Path(checkpoint).resolve().parent != folder.resolve():
+        raise UsageError(
+            f"{folder} holds another training ({', '.join(found)}): add `--ckpt_path=last` to go on with it,"
+            " `--overwrite=true` to replace it, or give another `--run_dir`"
+        )
+    try:
+        before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        pairs = {f"data.{key}": (config["data"][key], value) for key, value in before["data"].items()}
+        pairs["seed_everything"] = (config["seed_everything"], before["seed_everything"])
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        raise UsageError(f"{folder / CONFIG} is damaged; delete it to go on all the same") from None
+    for name, (now, then) in pairs.items():
+        if now != then and name.removeprefix("data.") not in _FREE:
+            raise UsageError(
+                f"`--{name}` is {now} here and {then} in {folder}: a training goes on with its own settings; drop it,"
+                " add `--overwrite=true` to train anew, or give another `--run_dir`"
+            )
+
+
+def clear(folder: Path) -> None:
+    """Delete what an earlier training and its tests have left."""
+    for pattern in _FILES:
+        for path in folder.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
