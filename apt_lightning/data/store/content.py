@@ -74,8 +74,9 @@ def frame_hashes(cells: FloatArray) -> BoolArray:
     from scipy.fft import dctn
 
     waves = dctn(np.nan_to_num(cells).mean(axis=-1), axes=(-2, -1))
-    bits = waves.reshape(*waves.shape[:2], -1)[..., 1:] > 0
-    return np.asarray(bits.reshape(len(bits), -1))
+    clips, frames = waves.shape[:2]
+    bits = waves.reshape(clips, frames, ROWS * COLUMNS)[..., 1:] > 0
+    return np.asarray(bits.reshape(clips, frames * HASH_BITS))
 
 
 def _cells(store: Store, present: BoolArray) -> FloatArray:
