@@ -65,7 +65,7 @@ def synthetic_features(
         Labels, sources, splits and features.
 
     Raises:
-        UsageError: If a modality is unknown, a noise is negative or the strength is negative, or a share is outside 0 to 1.
+        UsageError: If a modality is unknown, a noise or the strength is negative, or a share is outside 0 to 1.
 
     Example:
         >>> drawn = synthetic_features(1000, missing={"audio": 0.25})
