@@ -1,6 +1,8 @@
 """Check a data set or a store for leaks between splits, duplicates, and labels that cannot be right.
 
-Ends with status 1 if it finds an error (a warning changes what figures mean, an error makes them wrong).
+A store is read for more than its labels: clips that are nearly the same in picture or sound, people under several
+source ids, and what the nearest training clips score. Ends with status 1 if it finds an error (a warning changes
+what figures mean, an error makes them wrong).
 """
 
 from __future__ import annotations
@@ -19,17 +21,21 @@ def run(args: jsonargparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from apt_lightning.evaluation.audit.audit import AuditedClip, audit, audit_text
+    from apt_lightning.evaluation.audit.audit import AuditedClip, audit
     from apt_lightning.evaluation.audit.duplicates import digest_duplicates
+    from apt_lightning.evaluation.audit.text import audit_text
 
     clips: list[AuditedClip]
+    content = None
     if Path(args.data, "manifest.json").is_file():
+        from apt_lightning.data.store.content import read_content
         from apt_lightning.data.store.reader import Store
         from apt_lightning.data.store.rows import newest_rows
 
         store = Store.open(args.data)
         clips = [*store.clips]
         rows = newest_rows(store.path, store.manifest["key"])
+        content = read_content(store)
         digests = {name: row["sha256"] for name, (_, row) in rows.items() if row["sha256"]}
     else:
         from apt_lightning.data.collection.collection import read_collection
@@ -37,7 +43,7 @@ def run(args: jsonargparse.Namespace) -> int:
         collection = read_collection(args.data)
         clips = [*collection.clips]
         digests = digest_duplicates({clip.name: clip.path for clip in collection.clips if clip.path})
-    result = audit(clips, digests)
+    result = audit(clips, digests, content)
     print(audit_text(result))
     if args.json:
         Path(args.json).write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")

@@ -19,6 +19,9 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, default=720, help="pixels")
     parser.add_argument("--fps", type=float, default=25.0, help="frames a second")
     parser.add_argument("--grouped", action="store_true", help="keep every source in one split")
+    parser.add_argument(
+        "--identity", type=float, default=0.0, help="tone and room of the source in the sound: 0 none, 1 plain"
+    )
     parser.add_argument("--zip", action="store_true", help="nested zips, as downloaded (none encrypted)")
     parser.add_argument("--workers", type=int | None, help="processes (all cores)")
 
@@ -39,6 +42,7 @@ def run(args: jsonargparse.Namespace) -> int:
         args.zip,
         n_clips=args.clips,
         grouped=args.grouped,
+        identity=args.identity,
     )
     print(f"{args.dir}: synthetic clips in the official layout; no data about people (docs/synthetic.md)")
     return 0

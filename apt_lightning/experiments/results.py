@@ -1,4 +1,4 @@
-"""The table of a run: every system of the paper's Table 1 beside floors, look-up and ridge, on the same clips."""
+"""The table of a run: every system of the paper's Table 1 beside its baselines, on the same clips."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy.typing as npt
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.traits import SHORT, TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
+from apt_lightning.data.store.content import Content, read_content
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.baselines import constant, ridge, source_lookup
 from apt_lightning.evaluation.metrics import METRICS, Scores, score
+from apt_lightning.evaluation.neighbours import neighbour_systems, neighbours, same_source_note
 from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
 from apt_lightning.evaluation.tables import interval, number, render
 from apt_lightning.experiments.plan import UNITS
@@ -23,7 +25,7 @@ from apt_lightning.experiments.runner import FOLDS, read_settings
 FloatArray = npt.NDArray[np.float64]
 
 BASELINES = ("constant mean", "constant median", "source look-up, no content", "ridge on the same features")
-"""Systems without a network, in every table."""
+"""Systems without a network, in every table; after them the neighbours on each modality and on all joined."""
 
 
 @dataclass(frozen=True)
@@ -49,51 +51,37 @@ class Split:
         chosen = np.array([name == split for name in self.splits]) & self.store.present.any(axis=1)
         return np.flatnonzero(chosen & ~np.isnan(self.labels).any(axis=1))
 
-    def baselines(self, like: Predictions) -> dict[str, Predictions]:
-        """Predictions of the systems in :data:`BASELINES` for the clips of ``like``."""
+    def baselines(
+        self, like: Predictions, content: Content
+    ) -> tuple[dict[str, Predictions], dict[str, tuple[float, float]]]:
+        """Predict the clips of ``like`` without a network.
+
+        Args:
+            like: Which clips.
+            content: Plain features of the store.
+
+        Returns:
+            Predictions of the systems in :data:`BASELINES` and of the neighbours; and, for each set of features,
+            how often the nearest training clip is of the same source, and how often by chance.
+        """
         train, validation = self.rows("train"), self.rows("validation")
         position = {clip.name: i for i, clip in enumerate(self.store.clips)}
         test = np.array([position[name] for name in like.clips])
         sources = [clip.source for clip in self.store.clips]
         y = self.labels[train]
-        features = plain_features(self.store)
-        predicted = (
+        x = content.joined
+        values = (
             constant(y, len(test)),
             constant(y, len(test), "median"),
             source_lookup(y, [sources[i] for i in train], list(like.sources)),
-            ridge(features[train], y, features[validation], self.labels[validation], features[test])[0],
+            ridge(x[train], y, x[validation], self.labels[validation], x[test])[0],
         )
-        return {name: replace(like, predicted=values) for name, values in zip(BASELINES, predicted, strict=True)}
-
-
-def plain_features(store: Store) -> FloatArray:
-    """(N, D) features without a network: functionals, a thumbnail of the mean frame, mean and sd of word vectors."""
-    import io
-
-    from PIL import Image
-
-    parts = []
-    for column, modality in enumerate(("audio", "visual", "text")):
-        kind = store.kinds[modality]
-        if kind == "tokens":
-            text = store.text
-            known = text.ids > 1
-            counts = np.maximum(known.sum(axis=1, keepdims=True), 1)
-            vectors = text.vectors[text.ids].astype(np.float64)
-            mean = vectors.sum(axis=1) / counts
-            spread = np.sqrt((((vectors - mean[:, None]) ** 2) * known[..., None]).sum(axis=1) / counts)
-            values = np.concatenate([mean, spread], axis=1)
-        elif kind == "frames":
-            values = np.zeros((len(store.clips), 6 * 10 * 3))
-            for i in np.flatnonzero(store.present[:, column]):
-                pictures = [Image.open(io.BytesIO(picture)).resize((10, 6)) for picture in store.frames(int(i))]
-                values[i] = np.mean([np.asarray(picture, dtype=np.float64).ravel() for picture in pictures], axis=0)
-        else:
-            values = np.asarray(store.vectors(modality), dtype=np.float64)
-        values = np.array(values)
-        values[~store.present[:, column]] = np.nan
-        parts.append(values)
-    return np.concatenate(parts, axis=1)
+        predicted, rates = dict(zip(BASELINES, values, strict=True)), {}
+        for name, blocks in neighbour_systems(content.features, train).items():
+            found = neighbours(blocks, self.labels, sources, train, validation, test)
+            predicted[f"neighbours, {name}"] = found.predicted
+            rates[name] = (found.same_source, found.chance)
+        return {name: replace(like, predicted=own) for name, own in predicted.items()}, rates
 
 
 @dataclass(frozen=True)
@@ -104,6 +92,11 @@ class RunResults:
     statistics: TraitStatistics
     """Of the training labels; over folds, of all labels."""
     settings: dict[str, Any]
+    floors: tuple[str, ...]
+    """Systems without a network."""
+    same_source: dict[str, tuple[float, float]]
+    """Features to how often the nearest training clip is of the same source, and how often by chance; NaN where
+    no source is in training, as over folds."""
 
     @property
     def scores(self) -> dict[str, list[Scores]]:
@@ -138,17 +131,20 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     first = next(iter(systems.values()))[0]
     places = [Split.of(store, None if folds is None else str(path / FOLDS), i + 1) for i in range(len(suffixes))]
     statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
-    parts_of: dict[str, list[Predictions]] = {name: [] for name in BASELINES}
+    content = read_content(store)
+    parts_of: dict[str, list[Predictions]] = {}
+    rates: dict[str, tuple[float, float]] = {}
     for place in places:
         inside = {place.store.clips[i].name for i in np.flatnonzero([s == split for s in place.splits])}
         part = first.select(np.array([clip in inside for clip in first.clips]))
-        for name, predictions in place.baselines(part).items():
-            parts_of[name].append(predictions)
+        found, rates = place.baselines(part, content)
+        for name, predictions in found.items():
+            parts_of.setdefault(name, []).append(predictions)
     floors = {name: [Predictions.join(parts)] for name, parts in parts_of.items()}
     recorded = next(path.glob("seed*/stage2"), None)
     if folds is None and recorded is not None:
         statistics = read_statistics(recorded) or statistics
-    return RunResults({**floors, **systems}, statistics, settings)
+    return RunResults({**floors, **systems}, statistics, settings, tuple(floors), rates)
 
 
 def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test split") -> str:
@@ -170,6 +166,7 @@ def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test
     notes = [
         f"seeds {seeds}; " + ("mean ± sd over seeds." if len(seeds) > 1 else "95 % interval over sources."),
         "NEU is emotional stability (high = calm).",
+        *same_source_note(results.same_source),
     ]
     return render(["", *SHORT, "mean"], rows, f"{title}, {metric}: {clips}", notes)
 

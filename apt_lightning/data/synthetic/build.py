@@ -40,6 +40,7 @@ def synthesize(
     *,
     n_clips: int | None = None,
     grouped: bool = False,
+    identity: float = 0.0,
 ) -> None:
     """Write a synthetic First Impressions set; clips that are there already are kept.
 
@@ -56,6 +57,8 @@ def synthesize(
         workers: Number of processes; all cores if not given. 1 makes the clips in this process.
         zipped: Pack clips, labels and transcripts into zips, as they are downloaded; none is encrypted.
         grouped: Keep every source in one split, unlike the official split.
+        identity: Strength of a cue that tells the source and nothing else: the tone of the voice and the echo of
+            the room; 0 for none, 1 for one that is plain to hear.
 
     Raises:
         UsageError: If a number is out of range, the folder holds other things, or eSpeak NG is missing.
@@ -67,9 +70,11 @@ def synthesize(
         )
     if seed < 0 or (workers is not None and workers < 1):
         raise UsageError(f"seed {seed}, workers {workers}: a seed is 0 or more, workers are 1 or more")
+    if not 0 <= identity < np.inf:
+        raise UsageError(f"identity {identity}: a strength is 0 or more, for example 1")
     load_espeak()
     root = Path(out)
-    plans = plan_clips(n_sources, n_clips, seed, seconds, grouped)
+    plans = plan_clips(n_sources, n_clips, seed, seconds, grouped, identity)
     settings = {
         "format": FORMAT,
         "what": "synthetic clips: drawn faces and synthesised speech, no data about people",
@@ -81,6 +86,7 @@ def synthesize(
         "fps": fps,
         "grouped": grouped,
         "zipped": zipped,
+        **({"identity": identity} if identity else {}),  # without it, the record is that of earlier versions
     }
     _claim(root, settings)
     unpacked = [plan for plan in plans if not archive_of(root, plan).exists()]
@@ -92,7 +98,12 @@ def synthesize(
 
 
 def plan_clips(
-    n_sources: int | None, n_clips: int | None, seed: int, seconds: float, grouped: bool = False
+    n_sources: int | None,
+    n_clips: int | None,
+    seed: int,
+    seconds: float,
+    grouped: bool = False,
+    identity: float = 0.0,
 ) -> list[ClipPlan]:
     """Decide everything about a set except its media.
 
@@ -102,6 +113,7 @@ def plan_clips(
         seed: Seed of the set.
         seconds: Length of a clip, which decides its number of words.
         grouped: Keep every source in one split.
+        identity: Strength of the source's tone and room in the sound.
 
     Returns:
         The clips, split by split, in the order of the label files.
@@ -139,6 +151,7 @@ def plan_clips(
                 demographics=tuple(codes[source[i]].tolist()),
                 source_seed=source_seed,
                 clip_seed=clip_seed,
+                identity=identity,
             )
         )
         position[name] += 1

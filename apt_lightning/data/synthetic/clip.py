@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.data.synthetic.face import canvas_size, draw_frames, look_of
+from apt_lightning.data.synthetic.identity import place
 from apt_lightning.data.synthetic.latents import FloatArray
 from apt_lightning.data.synthetic.speech import SAMPLE_RATE, speak, voice_of
 
@@ -38,6 +39,8 @@ class ClipPlan:
     """Codes of ethnicity, gender and age group, as in the CSVs; drawn apart from all else."""
     source_seed: list[int]
     clip_seed: list[int]
+    identity: float
+    """Strength of the source's tone and room in the sound."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def make_clip(plan: ClipPlan, form: ClipFormat, out: Path) -> None:
     voice = voice_of(plan.audio_cues, habits, rng)
     look = look_of(plan.visual_cues, habits, rng)
     sound = speak(plan.said, voice, form.seconds, rng)
+    if plan.identity:
+        sound = place(sound, np.random.default_rng([*plan.source_seed, 1]), plan.identity)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{plan.name}.part")
     with av.open(str(part), "w", format="mp4") as container:

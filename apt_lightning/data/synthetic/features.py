@@ -45,6 +45,7 @@ def synthetic_features(
     noise: Mapping[str, float] | None = None,
     missing: Mapping[str, float] | None = None,
     grouped: bool = False,
+    identity: float = 0.0,
 ) -> SyntheticFeatures:
     """Draw labels and feature vectors from the latent model of the synthetic clips.
 
@@ -57,12 +58,14 @@ def synthetic_features(
             for example ``{"visual": 3}`` for a modality that can hardly be used.
         missing: Modality to the share of clips, 0 to 1, that lack it.
         grouped: Keep every source in one split.
+        identity: Strength of a cue that tells the source and nothing else: standard deviation, in units of the
+            features' own, of an offset of the audio features that all clips of a source share.
 
     Returns:
         Labels, sources, splits and features.
 
     Raises:
-        UsageError: If a modality is unknown, a noise is negative or a share is outside 0 to 1.
+        UsageError: If a modality is unknown, a noise or the strength is negative, or a share is outside 0 to 1.
 
     Example:
         >>> drawn = synthetic_features(1000, missing={"audio": 0.25})
@@ -70,8 +73,10 @@ def synthetic_features(
         ((1000, 100), 750)
     """
     noise, missing = noise or {}, missing or {}
-    if not {*noise, *missing} <= set(SIZES) or min([0, *noise.values(), *missing.values()]) < 0:
-        raise UsageError(f"noise {dict(noise)}, missing {dict(missing)}: name {', '.join(SIZES)}; none below 0")
+    if not {*noise, *missing} <= set(SIZES) or min([0, identity, *noise.values(), *missing.values()]) < 0:
+        raise UsageError(
+            f"noise {dict(noise)}, missing {dict(missing)}, identity {identity}: name {', '.join(SIZES)}; none below 0"
+        )
     if max([0, *missing.values()]) > 1:
         raise UsageError(f"missing {dict(missing)}: shares lie between 0 and 1")
     rng = np.random.default_rng(seed)
@@ -88,6 +93,9 @@ def synthetic_features(
         values = projected + CURVATURE * (projected**2 - 1)
         spread = np.hypot(MEASUREMENT_SD, noise.get(modality, 0))
         values += spread * rng.standard_normal(values.shape)
+        if modality == "audio" and identity:
+            own = np.random.default_rng([seed, 1]).standard_normal((source.max() + 1, size))
+            values += identity * own[source]
         has = np.ones(n_clips, dtype=np.bool_)
         has[rng.permutation(n_clips)[: round(missing.get(modality, 0) * n_clips)]] = False
         values[~has] = np.nan

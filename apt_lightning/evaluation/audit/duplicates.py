@@ -83,3 +83,27 @@ def duplicate_findings(duplicates: dict[str, list[list[str]]], split_of: dict[st
                     )
                 )
     return findings
+
+
+def near_findings(near: dict[str, list[tuple[str, str]]], split_of: dict[str, str]) -> list[Finding]:
+    """Judge clips of two splits that are nearly the same: an error in two modalities, else a warning.
+
+    Args:
+        near: Modality, ``transcripts`` or ``clips`` (two modalities) to pairs of clips.
+        split_of: Clip name to its split.
+    """
+    findings = []
+    for kind, pairs in near.items():
+        counts = Counter(" and ".join(sorted(split_of[name] for name in pair)) for pair in pairs)
+        shown = "; ".join(" = ".join(pair) for pair in pairs[:SHOWN])
+        more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+        what = "in several modalities" if kind == "clips" else f"in {kind}"
+        findings.append(
+            Finding(
+                "error" if kind == "clips" else "warning",
+                f"near-{kind}",
+                ", ".join(f"{pair} ({n})" for pair, n in counts.items()),
+                f"{len(pairs)} pairs of clips are nearly the same {what}: {shown}{more}",
+            )
+        )
+    return findings

@@ -12,7 +12,7 @@ from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.metrics import Scores, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.experiments.plan import UNITS, Unit
-from apt_lightning.experiments.results import BASELINES, RunResults, read_run
+from apt_lightning.experiments.results import RunResults, read_run
 
 TITLES = {unit.name: unit.title for unit in UNITS}
 
@@ -40,7 +40,7 @@ class Run:
             StoreError: If the feature store that it was trained on is not there.
         """
         results = read_run(folder)
-        # Look-up, ridge and constants carry no classes; stages carry those of their own training split.
+        # Systems without a network carry no classes; stages carry those of their own training split.
         systems = {
             system: [p if p.classes is not None else p.with_statistics(results.statistics) for p in tables]
             for system, tables in results.systems.items()
@@ -124,4 +124,4 @@ class Run:
 
 def style_of(run: Run, system: str) -> str:
     """How a row of a system is set."""
-    return "floor" if system in BASELINES else "final" if system == run.final else ""
+    return "floor" if system in run.results.floors else "final" if system == run.final else ""

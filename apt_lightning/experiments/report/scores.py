@@ -10,6 +10,7 @@ import numpy as np
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import SHORT
 from apt_lightning.evaluation.metrics import COLUMNS, MIN_SOURCES
+from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.experiments.report.blocks import (
@@ -25,7 +26,6 @@ from apt_lightning.experiments.report.blocks import (
 )
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, Dot, dots
 from apt_lightning.experiments.report.run import Run, style_of
-from apt_lightning.experiments.results import BASELINES
 
 NEU = "NEU is emotional stability: high is calm."
 
@@ -61,7 +61,8 @@ def headline(runs: Sequence[Run]) -> Section:
         blocks[run.name] = [table, Panels(caption, [chart])]
     intro = (
         "Each system on the same test clips. A network is worth its name only above all grey rows: the look-up "
-        "knows nothing but which training clips come from the same source video."
+        "knows nothing but which training clips come from the same source video; the neighbours take the labels of the "
+        "training clips that look or sound most alike, and learn nothing."
     )
     return Section("results", "Results", intro, common, blocks)
 
@@ -87,7 +88,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
             for run in runs
             for metric in ("1-MAE", "CCC")
         ]
-        style = "floor" if name in BASELINES else "final" if name == runs[0].final else ""
+        style = style_of(next(run for run in runs if name in run.parts), name)
         rows.append(Row([name, *cells], style))
     sizes = "; ".join(f"{run.name}: {run.clips}" for run in runs)
     head = ["system", *(f"{run.name}: {metric}" for run in runs for metric in ("1-MAE", "CCC"))]
@@ -179,6 +180,7 @@ def sources(runs: Sequence[Run]) -> Section:
                 "Their figures reward recognising a person or a room."
             )
             blocks[run.name].append(Note(text, warning=True))
+            blocks[run.name] += [Note(line, warning=True) for line in same_source_note(run.results.same_source)]
         elif not seen:
             blocks[run.name].append(Note("No test clip has a training clip of its source: this split does not leak."))
     intro = (

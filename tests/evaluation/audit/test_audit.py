@@ -9,9 +9,10 @@ import scipy.stats
 
 from apt_lightning.common.traits import SHORT
 from apt_lightning.data.collection.official import CORRELATION, MEAN, SD, STEPS
-from apt_lightning.evaluation.audit.audit import audit, audit_text
+from apt_lightning.evaluation.audit.audit import audit
 from apt_lightning.evaluation.audit.duplicates import digest_duplicates
 from apt_lightning.evaluation.audit.labels import check_labels, icc
+from apt_lightning.evaluation.audit.text import audit_text, summary
 
 ICC = np.array([0.64, 0.62, 0.52, 0.71, 0.59])
 
@@ -208,7 +209,7 @@ def test_look_up_gains_on_seen_sources_only():
     result = audit(clips(n_sources=600, disjoint=False), {}, resamples=50)
     mean = {
         (part, name): scores.values["1-MAE"][5]
-        for part, systems in result.baselines["test"].items()
+        for part, systems in result.floors.scores["test"].items()
         for name, scores in systems.items()
     }
     look_up = "source look-up, no content"
@@ -229,7 +230,11 @@ def test_text_and_json_hold_everything():
     result = audit(clips(disjoint=False), {}, resamples=20)
     text = audit_text(result)
     assert "Shared sources" in text and "ICC(1)" in text and "source look-up, no content" in text
-    assert text.endswith("0 errors, 3 warnings, 0 notes")
+    lines = text.splitlines()
+    assert lines[:10] == summary(result) and len(summary(result)) == 10 and lines[10] == ""
+    assert lines[0].endswith("0 errors, 3 warnings, 0 notes")
+    assert [line.split(":")[0] for line in lines[11:14]] == ["warning"] * 3 and lines[14] == ""
+    assert text.index("warning:") < text.index("| split")  # what is wrong first, tables after
     assert "nan" not in text.replace("unseen", "")
     again = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert again["shared_sources"]["train and test"] == result.shared["train and test"] > 0
