@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt synthesize``."""
@@ -40,5 +42,5 @@ def run(args: jsonargparse.Namespace) -> int:
         n_clips=args.clips,
         grouped=args.grouped,
     )
-    print(f"{args.dir}: synthetic clips in the official layout; no data about people (docs/synthetic.md)")
+    say(f"{args.dir}: synthetic clips in the official layout; no data about people (docs/synthetic.md)")
     return 0
