@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from apt_lightning import __version__
+from apt_lightning.common.console import never_fail_on_characters, say
 from apt_lightning.common.errors import AptError
 
 COMMANDS = {
@@ -55,11 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 something asked for was not done, 2 a usage or input error, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    never_fail_on_characters()
     if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
+        say(usage())
         return 0
     if words[0] == "--version":
-        print(f"apt-lightning {__version__}")
+        say(f"apt-lightning {__version__}")
         return 0
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -72,19 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         again = f"apt {words[0]}" + (" --ckpt_path=last" if words[0] == "fit" else "")
-        print(f"\napt: interrupted; `{again}` with the same options goes on where it stopped", file=sys.stderr)
+        say(f"\napt: interrupted; `{again}` with the same options goes on where it stopped", error=True)
         return INTERRUPTED
     except (AptError, OSError, MemoryError) as error:
         if debug:
             raise
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"apt: error: {text}", file=sys.stderr)
+        say(f"apt: error: {text}", error=True)
         return 2
     except Exception as error:
         if debug:
             raise
         text = " ".join(str(error).split())
-        print(f"apt: error: {type(error).__name__}: {text}; `--debug` shows where", file=sys.stderr)
+        say(f"apt: error: {type(error).__name__}: {text}; `--debug` shows where", error=True)
         return 2
 
 
@@ -95,7 +97,7 @@ def _dispatch(words: list[str]) -> int:
 
         close = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean `apt {close[0]}`?" if close else "`apt --help` lists them."
-        print(f"apt: error: no command {name!r}; {hint}", file=sys.stderr)
+        say(f"apt: error: no command {name!r}; {hint}", error=True)
         return 2
     if name in LIGHTNING:
         from apt_lightning.training.fit import run_lightning

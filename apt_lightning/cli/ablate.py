@@ -5,6 +5,7 @@ from __future__ import annotations
 import jsonargparse
 
 from apt_lightning.cli.run import add_arguments, settings_of
+from apt_lightning.common.console import say
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,7 +16,7 @@ def run(args: jsonargparse.Namespace) -> int:
 
     settings = settings_of(args)
     rows = ablate(settings)
-    print(f"\n{ablation_table(rows)}\n")
+    say(f"\n{ablation_table(rows)}\n")
     for file in write_ablation(rows, settings.out):
-        print(file)
+        say(str(file))
     return 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt audit``."""
@@ -21,6 +23,7 @@ def run(args: jsonargparse.Namespace) -> int:
     import json
     from pathlib import Path
 
+    from apt_lightning.data.collection.folder import others_text
     from apt_lightning.evaluation.audit.audit import AuditedClip, audit
     from apt_lightning.evaluation.audit.duplicates import digest_duplicates
     from apt_lightning.evaluation.audit.text import audit_text
@@ -33,6 +36,7 @@ def run(args: jsonargparse.Namespace) -> int:
         from apt_lightning.data.store.rows import newest_rows
 
         store = Store.open(args.data)
+        others = store.manifest.get("others", {})
         clips = [*store.clips]
         rows = newest_rows(store.path, store.manifest["key"])
         content = read_content(store)
@@ -43,8 +47,9 @@ def run(args: jsonargparse.Namespace) -> int:
         collection = read_collection(args.data)
         clips = [*collection.clips]
         digests = digest_duplicates({clip.name: clip.path for clip in collection.clips if clip.path})
+        others = collection.others
     result = audit(clips, digests, content)
-    print(audit_text(result))
+    say("\n".join(filter(None, [audit_text(result), others_text(others)])))
     if args.json:
         Path(args.json).write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     return int(result.failed)

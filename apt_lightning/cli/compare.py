@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt compare``."""
@@ -49,7 +51,7 @@ def run(args: jsonargparse.Namespace) -> int:
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
         figures[name] = compare(sides[: len(a)], sides[len(a) :], paired, args.resamples, args.level, args.seed)
-        print(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
+        say(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
     if args.json:
         Path(args.json).write_text(
             json.dumps({"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in figures.items()}}) + "\n",

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 if TYPE_CHECKING:
     from apt_lightning.data.preparation.prepare import Options
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt doctor``."""
-    parser.add_argument("data", help="folder of the data set (official layout, unpacked), a CSV of clips, or a store")
+    parser.add_argument(
+        "data", help="folder of the data set (official layout, zipped or not), a CSV of clips, or a store"
+    )
     parser.add_argument("--report", help="file for the faults, CSV or, by its name, JSON")
     parser.add_argument("--quarantine", metavar="FILE", help="file to write with the names of the clips left out")
     parser.add_argument("--strict", action="store_true", help="exit status 2 on any fault that is not handled")
@@ -57,7 +61,7 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Examine a data set or a store."""
-    from apt_lightning.common.files import write_bytes
+    from apt_lightning.data.collection.name_lists import write_names
     from apt_lightning.data.faults import Outcome
     from apt_lightning.data.preparation.doctor import examine_data, examine_store
     from apt_lightning.data.store.reader import Store
@@ -66,12 +70,11 @@ def run(args: jsonargparse.Namespace) -> int:
         diagnosis = examine_store(Store.open(args.data))
     else:
         diagnosis = examine_data(args.data, options_of(args))
-    print(diagnosis.table())
+    say(diagnosis.table())
     if args.report:
         diagnosis.write(args.report)
     if args.quarantine:
-        names = diagnosis.quarantine(args.strict)
-        write_bytes(Path(args.quarantine), "".join(f"{name}\n" for name in names).encode())
+        write_names(args.quarantine, diagnosis.quarantine(args.strict))
     severity = diagnosis.severity()
     if severity == Outcome.HANDLED:
         return 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+from apt_lightning.common.names import shown
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt features``."""
@@ -27,14 +30,14 @@ def run(args: jsonargparse.Namespace) -> int:
         raise UsageError("give either ARRAY or `--remove`")
     if args.remove:
         removed = remove_features(store, args.modality)
-        print(f"{args.modality}: our own features" + (" again" if removed else " were in place already"))
+        say(f"{args.modality}: our own features" + (" again" if removed else " were in place already"))
         return 0
     placed = put_features(store, args.modality, args.array, args.names)
-    print(f"{args.modality}: {placed.used} of {len(store)} clips have the features of {args.array}")
+    say(f"{args.modality}: {placed.used} of {len(store)} clips have the features of {args.array}")
     for what, names in (
         ("names are no clips of the store and are not used", placed.unknown),
         (f"clips have none and lack {args.modality} from now on", placed.missing),
     ):
         if names:
-            print(f"{len(names)} {what}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}")
+            say(f"{len(names)} {what}: {', '.join(map(shown, names[:5]))}{', …' if len(names) > 5 else ''}")
     return int(bool(placed.missing))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import jsonargparse
 
 from apt_lightning.cli.doctor import add_extraction_arguments, options_of
+from apt_lightning.common.console import say
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -37,17 +38,23 @@ def run(args: jsonargparse.Namespace) -> int:
     others = {name: args[name] for name in ("vectors", "max_tokens", "retry", "quarantine")}
     to_do = prepare(args.data, args.store, options_of(args, **others, **args.trainer))
     if to_do:
-        print(f"{to_do} clips of other processes are still to do; this process's share is done")
+        say(f"{to_do} clips of other processes are still to do; this process's share is done")
         return 0
     store = Store.open(args.store)
     diagnosis = diagnosis_of(store)
     with locked(store.path / "store.lock", blocking=True):
         diagnosis.write(store.path / "faults.csv")
-    print(diagnosis.summary())
+    say(diagnosis.summary())
     if args.vectors is None and store.text.words:
-        print("words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`")
+        say("words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`")
     elif args.vectors is None:
-        print("words: none, since no training transcript is there to train vectors on; give `--vectors FILE`")
-    print(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
+        say(
+            "words: no vectors, since no training transcript is there to train them on; `apt predict` uses those of"
+            " its checkpoint, training needs `--vectors FILE`"
+        )
+    skipped = store.text_source.get("skipped", 0)
+    if skipped:
+        say(f"words: {skipped} rows of {args.vectors} hold no word and are skipped")
+    say(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
     bad = {"left out", "degraded"} if args.strict else {"left out"}
     return int(bool(bad & set(diagnosis.statuses.values())))

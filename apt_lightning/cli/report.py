@@ -2,6 +2,8 @@
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt report``."""
@@ -13,5 +15,5 @@ def run(args: jsonargparse.Namespace) -> int:
     """Write the page and say where it is."""
     from apt_lightning.experiments.report.page import write_report
 
-    print(f"report: {write_report(args.runs, args.output)}")
+    say(f"report: {write_report(args.runs, args.output)}")
     return 0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 if TYPE_CHECKING:
     from apt_lightning.experiments.runner import RunSettings
 
@@ -42,9 +44,9 @@ def run(args: jsonargparse.Namespace) -> int:
     settings = settings_of(args)
     run_stages(settings)
     results = read_run(settings.out)
-    print()
-    print(results_table(results))
+    say()
+    say(results_table(results))
     for metric in ("CCC", "low", "high"):
-        print()
-        print(results_table(results, metric))
+        say()
+        say(results_table(results, metric))
     return 0

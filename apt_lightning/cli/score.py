@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonargparse
 
+from apt_lightning.common.console import say
 from apt_lightning.common.errors import ClipError, UsageError
 from apt_lightning.common.files import write_text
 from apt_lightning.common.traits import SHORT, TRAITS
@@ -39,7 +40,7 @@ def run(args: jsonargparse.Namespace) -> int:
     results = [_score(scorer, clip, transcripts.get(Path(clip).name), args.explain) for clip in args.clips]
     if args.output:
         _write(Path(args.output), results)
-    print(json.dumps(results, indent=1) if args.json else _table(results))
+    say(json.dumps(results, indent=1) if args.json else _table(results))
     return int(any("error" in result for result in results))
 
 

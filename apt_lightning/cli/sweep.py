@@ -10,6 +10,8 @@ from typing import Any
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt sweep``."""
@@ -44,10 +46,10 @@ def run(args: jsonargparse.Namespace) -> int:
         settings, _ = sweep_settings(args.run)
         figures = run_trial(settings, parameters)
         for name, value in figures.items():
-            print(f"{name} {value:.5f}")
+            say(f"{name} {value:.5f}")
         report_to_wandb(parameters, figures)
         return 0
     folder, table = sweep(args.config, args.run, args.trials, args.seed)
-    print(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")
-    print(f"`apt run --overlay {folder / BEST_FOLDER}` with a new `--out` trains the best and tests it")
+    say(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")
+    say(f"`apt run --overlay {folder / BEST_FOLDER}` with a new `--out` trains the best and tests it")
     return 0

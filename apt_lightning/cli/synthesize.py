@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt synthesize``."""
@@ -44,5 +46,5 @@ def run(args: jsonargparse.Namespace) -> int:
         grouped=args.grouped,
         identity=args.identity,
     )
-    print(f"{args.dir}: synthetic clips in the official layout; no data about people (docs/synthetic.md)")
+    say(f"{args.dir}: synthetic clips in the official layout; no data about people (docs/synthetic.md)")
     return 0

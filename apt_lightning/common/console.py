@@ -1,13 +1,35 @@
-"""What Lightning says on the console, and how its interruptions reach the command line."""
+"""What is said on the console: by us, with nothing foreign printed raw, and by Lightning; and its interruptions."""
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from apt_lightning.common.names import ERRORS, shown
+
+
+def say(text: str = "", error: bool = False) -> None:
+    """Print lines; what strangers wrote in them is printed as :func:`~apt_lightning.common.names.shown` writes it.
+
+    Every line of this program goes through here, so that no name can move the cursor or forge another line.
+
+    Args:
+        text: One or more lines.
+        error: Print to the standard error.
+    """
+    lines = "\n".join(map(shown, text.split("\n")))
+    print(lines, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def never_fail_on_characters() -> None:
+    """Have standard output and error write as escapes what the terminal's encoding cannot hold."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
 
 
 @contextmanager
@@ -17,6 +39,8 @@ def interruptible() -> Iterator[None]:
     Lightning turns Ctrl-C into ``exit(1)``, and SIGTERM, which schedulers send, into an exit without a status at the
     end of a step.
     """
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     try:
         yield
     except SystemExit as stop:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from apt_lightning.common.errors import StoreError
+from apt_lightning.common.names import ERRORS
 
 TEMPORARY = ".part"
 """Suffix of files not yet renamed to their name; a following run removes those a killed one left."""
@@ -54,8 +55,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a whole text file as UTF-8; see :func:`replacing`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a whole text file as UTF-8, bytes of names that are none as escapes; see :func:`replacing`."""
+    write_bytes(path, text.encode("utf-8", ERRORS))
 
 
 def write_json(path: str | os.PathLike[str], content: object) -> None:

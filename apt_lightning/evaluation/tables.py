@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from apt_lightning.common.names import shown
+
 UNDEFINED = "undefined"
 """What a figure that does not exist is shown as (a correlation with a constant, a mean of no clips)."""
 
@@ -64,6 +66,8 @@ def p_value(p: float) -> str:
 def render(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] = ()) -> str:
     """Lay out a table in Markdown, padded; the first column to the left, the others to the right.
 
+    Cells may be foreign; they are written as :func:`~apt_lightning.common.names.shown` does.
+
     Args:
         head: Column heads.
         rows: Cells, as many a row as there are heads.
@@ -81,7 +85,7 @@ def render(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", 
         | :---- | ----: |
         | EXT   | .9142 |
     """
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    cells = [[shown(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(*cells, strict=True)]
 
     def line(row: Sequence[str]) -> str:

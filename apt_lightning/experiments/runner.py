@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from apt_lightning import __version__
+from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import write_json
 from apt_lightning.common.processes import die_with
@@ -146,10 +147,10 @@ def complete(jobs: Sequence[Job], isolate: bool = False) -> None:
     """Do the jobs that are not done, in order; one that was interrupted goes on from its last epoch."""
     for i, job in enumerate(jobs, start=1):
         if is_done(job):
-            print(f"[{i}/{len(jobs)}] {job.folder}: complete", flush=True)
+            say(f"[{i}/{len(jobs)}] {job.folder}: complete")
             continue
         resumed = _key(job.folder / STARTED) == job.key and (job.folder / LAST).is_file()
-        print(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}", flush=True)
+        say(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}")
         if not resumed:
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True)

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
-from apt_lightning.common.console import interruptible, quiet
+from apt_lightning.common.console import interruptible, quiet, say
 from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
 from apt_lightning.common.files import write_text
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
@@ -245,11 +245,11 @@ class AptCLI(LightningCLI):
             if self.trainer.is_global_zero:
                 file = write_embeddings(self._folder, split, model)
                 if split == "all":  # with the training clips among them, figures would mean nothing
-                    print(f"embeddings in {file}")
+                    say(f"embeddings in {file}")
                     return
                 figures = write_retrieval(self._folder, split, model, self.trainer.loggers)
                 if show:
-                    print(retrieval_table(figures))
+                    say(retrieval_table(figures))
             return
         assert isinstance(model, RegressionModule)
         predictions = model.predictions()
@@ -260,8 +260,8 @@ class AptCLI(LightningCLI):
             if show:
                 intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
                 people = {clip.name: clip.demographics for clip in model.data.store.clips}
-                print(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
-            print(f"{len(predictions)} clips in {file}")
+                say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
+            say(f"{len(predictions)} clips in {file}")
 
     def after_validate(self) -> None:
         """Write and show the validation figures."""
@@ -293,8 +293,8 @@ class AptCLI(LightningCLI):
                     conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
                     update_entry(best, conformal=conformal.to_dict())
                 except DataError as error:
-                    print(f"no prediction intervals: {error}")
-            print(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
+                    say(f"no prediction intervals: {error}")
+            say(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
 
 
 def best_checkpoint(folder: Path, model: BaseModule) -> ModelCheckpoint:

@@ -15,14 +15,18 @@ from pathlib import Path
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.collection.safe_pickle import Function, load_restricted
+from apt_lightning.data.collection.signatures import LENGTH, kind_of
 from apt_lightning.data.collection.tables import cell_error, read_table
 
 ETHNICITY = {"1": "Asian", "2": "Caucasian", "3": "African-American"}
 GENDER = {"1": "male", "2": "female"}
 AGE = dict(zip("12345678", ("0-6", "7-13", "14-18", "19-24", "25-32", "33-45", "46-60", "61+"), strict=True))
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 16 * 2**20
 """Largest pickle that is opened, in bytes; the official ones have about 2 MB."""
+
+MAX_INSTRUCTIONS = 1_000_000
+"""Most instructions of a pickle that is opened; 6,000 clips with six NumPy scalars each need 330,000."""
 
 
 class _DType:
@@ -73,7 +77,7 @@ def load_pickle(path: str | os.PathLike[str]) -> object:
     replaced by stand-ins of this module.
 
     Args:
-        path: File of at most 64 MiB, any protocol; byte strings are read as latin1.
+        path: File of at most 16 MiB and a million instructions, any protocol; byte strings are read as latin1.
 
     Returns:
         Plain dicts, strings, floats and the like.
@@ -86,8 +90,11 @@ def load_pickle(path: str | os.PathLike[str]) -> object:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB; no label or transcript file is")
+    kind = kind_of(data[:LENGTH])
+    if kind is not None:
+        raise DataError(f"{path}: is {kind}, no pickle of labels or transcripts; fetch it again")
     try:
-        return load_restricted(data, _KNOWN)
+        return load_restricted(data, _KNOWN, MAX_INSTRUCTIONS)
     except pickle.UnpicklingError as error:
         raise DataError(f"{path}: refused as a pickle of labels or transcripts: {error}; fetch it again") from error
 

@@ -6,21 +6,22 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from apt_lightning.common.errors import DataError
+from apt_lightning.common.names import name_form, raw_name
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.collection.annotations import read_annotations, read_demographics, read_transcripts
+from apt_lightning.data.collection.folder import BESIDE, list_folder, others_text, sounds_of_films
+from apt_lightning.data.collection.formats import SUFFIXES
+from apt_lightning.data.collection.hints import alike, difference, hint
 from apt_lightning.data.collection.tables import Row, cell_error, parse_number, read_table
 from apt_lightning.data.faults import Fault
 
 SPLITS = ("train", "validation", "test", "unlabelled")
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".m4a", ".wav", ".mp3")
-"""File name endings that are taken for clips in a folder; a CSV can name any file."""
-
 GROUPS = ("gender", "ethnicity", "age")
 NO_LABELS = (math.nan,) * len(TRAITS)
 
@@ -41,7 +42,8 @@ class Clip:
     """One clip as the data set lists it."""
 
     name: str
-    """Unique: the file name in the official layout, the path as written in a CSV."""
+    """Unique: the file name in a folder, the path as written in a CSV; in the form of
+    :func:`~apt_lightning.common.names.name_form`, which any file and terminal can hold."""
     source: str
     """Source video: the name up to the first dot of its file name. No source is ever split between folds."""
     split: str
@@ -65,6 +67,8 @@ class Collection(NamedTuple):
     """``official``, ``csv`` or ``folder``."""
     demographics: dict[str, dict[str, str]]
     """Clip name to any of ``gender``, ``ethnicity`` and ``age``."""
+    others: dict[str, int]
+    """Files of a folder that are no clips: kind -> how many."""
 
 
 def source_of(name: str) -> str:
@@ -89,9 +93,9 @@ def read_collection(data: str | os.PathLike[str]) -> Collection:
       five traits, ``scale`` ("1-7": labels are mapped from it to [0, 1]), ``transcript``, ``gender``,
       ``ethnicity`` and ``age``. Without ``split``, a clip with a label is in ``test`` and one without in
       ``unlabelled``.
-    * Any other folder is a set of unlabelled clips, found by :data:`SUFFIXES`.
+    * Any other folder is a set of unlabelled clips, found by :data:`~apt_lightning.data.collection.formats.SUFFIXES`.
 
-    Hidden files are ignored.
+    Hidden files are no clips, nor is a sound that is named like a film; these and all other files are counted.
 
     Args:
         data: Folder or CSV.
@@ -105,47 +109,54 @@ def read_collection(data: str | os.PathLike[str]) -> Collection:
     path = Path(data)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; give the data set's folder or a CSV with the column clip")
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise DataError(f"{path}: one clip; give its folder or a CSV with the column clip, or use `apt score`")
+    if path.suffix.lower() == ".zip" and path.is_file():
+        raise DataError(f"{path}: an archive; give the folder that holds it")
     collection = _read_folder(path) if path.is_dir() else _read_csv(path)
     if not collection.clips:
-        raise DataError(f"{path}: holds no clip; expected files as <id>.003.mp4 below it, or a CSV with rows")
+        there = others_text(collection.others)
+        there = there and f" ({there})"
+        raise DataError(f"{path}: holds no clip; expected files as <id>.003.mp4 below it, or a CSV with rows{there}")
     return _check(collection)
 
 
 def _read_folder(root: Path) -> Collection:
-    media: dict[str, Path] = {}
-    pickles: dict[str, Path] = {}
-    people: dict[str, dict[str, str]] = {}
-    faults: list[Fault] = []
-    for path in _walk(root):
-        if path.suffix.lower() in SUFFIXES:
-            if path.name in media:
-                second = path.relative_to(root).as_posix()
-                faults.append(Fault("duplicate-name", second, f"{media[path.name]} is used"))
-            media.setdefault(path.name, path)
-        elif re.fullmatch(r"(annotation|transcription)_.*\.pkl", path.name):
-            first = pickles.setdefault(path.name, path)
-            if first != path and first.read_bytes() != path.read_bytes():
-                raise DataError(f"{path}: differs from {first}; keep one")
-        elif re.fullmatch(r"(eth_gender_annotations|age_anno).*\.csv", path.name):
-            for name, groups in read_demographics(path).items():
-                people.setdefault(name, {}).update(groups)
-
+    listing = list_folder(root)
     labels: dict[str, dict[str, float]] = defaultdict(dict)
     texts: dict[str, str] = {}
     splits: dict[str, str] = {}
-    for path in pickles.values():
+    for path in _unlike(listing.labels):
         if path.name.startswith("annotation"):
             for trait, values in read_annotations(path).items():
                 for name, value in values.items():
-                    labels[name][trait] = value
-                _set_split(splits, path, values)
+                    labels[name_form(name)][trait] = value
+                _set_split(splits, path, map(name_form, values))
         else:
-            found = read_transcripts(path)
+            found = {name_form(name): text for name, text in read_transcripts(path).items()}
             texts |= found
             _set_split(splits, path, found)
+    people: dict[str, dict[str, str]] = {}
+    for path in listing.people:
+        for name, groups in read_demographics(path).items():
+            people.setdefault(name_form(name), {}).update(groups)
+
+    named = {*labels, *texts}
+    beside = set(sounds_of_films(listing.media, named))
+    media: dict[str, Path] = {}
+    faults: list[Fault] = []
+    for path in listing.media:
+        name = name_form(path.name)
+        if path in beside:
+            continue
+        if name in media:
+            second = name_form(path.relative_to(root).as_posix())
+            faults.append(Fault("duplicate-name", second, f"{media[name]} is used"))
+        media.setdefault(name, path)
 
     clips = []
-    for name in sorted({*media, *labels, *texts}):
+    similar = {alike(name): name for name in media if name not in named}
+    for name in sorted({*media, *named}):
         file = media.get(name)
         folder = "" if file is None else file.parent.relative_to(root).as_posix()
         split = splits.get(name) or _split_in(folder) or "unlabelled"
@@ -153,23 +164,22 @@ def _read_folder(root: Path) -> Collection:
         text = texts.get(name)
         clips.append(Clip(name, source_of(name), split, str(file.absolute()) if file else None, tuple(traits), text))
         if file is None:
-            faults.append(Fault("label-without-clip", name, f"no file of this name below {root}"))
+            other = similar.get(alike(name))
+            hinted = f"; {other!r} is there, which differs in {difference(name, other)}" if other else ""
+            faults.append(Fault("label-without-clip", name, f"no file of this name below {root}{hinted}"))
     clips.sort(key=lambda clip: (SPLITS.index(clip.split), clip.name))
-    official = bool(pickles) or any(clip.split != "unlabelled" for clip in clips)
-    return Collection(clips, faults, "official" if official else "folder", people)
+    official = bool(listing.labels) or any(clip.split != "unlabelled" for clip in clips)
+    others = listing.others | ({BESIDE: len(beside)} if beside else {})
+    return Collection(clips, faults, "official" if official else "folder", people, others)
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order; hidden ones left out, links followed once."""
-    visited = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+def _unlike(files: list[Path]) -> list[Path]:
+    """Label files, each name once; copies must agree."""
+    first: dict[str, Path] = {}
+    for path in files:
+        if first.setdefault(path.name, path) != path and first[path.name].read_bytes() != path.read_bytes():
+            raise DataError(f"{path}: differs from {first[path.name]}; keep one")
+    return list(first.values())
 
 
 def _split_in(text: str) -> str | None:
@@ -190,12 +200,18 @@ def _read_csv(path: Path) -> Collection:
     clips: list[Clip] = []
     faults: list[Fault] = []
     people: dict[str, dict[str, str]] = {}
-    for row in read_table(path, required=("clip",), optional=optional, unique="clip"):
-        name = row.cells["clip"]
-        if not name:
+    lines: dict[str, int] = {}
+    listings: dict[Path, dict[str, str]] = {}
+    for row in read_table(path, required=("clip",), optional=optional):
+        cell = row.cells["clip"]
+        if not cell:
             raise cell_error(path, row.line, "clip", "empty; expected a file name")
-        file = path.parent / name
-        exists = os.path.isfile(file)  # False, too, for what can be no name
+        # The file's name itself, or its form as our tables hold it. False, too, for what can be no name.
+        raw = cell if os.path.isfile(path.parent / cell) else raw_name(cell)
+        name, file = name_form(raw), path.parent / raw
+        if lines.setdefault(name, row.line) != row.line:
+            raise cell_error(path, row.line, "clip", f"{cell!r} stands in row {lines[name]} already")
+        exists = os.path.isfile(file)
         traits = _csv_labels(path, row)
         labelled = not all(map(math.isnan, traits))
         split = _csv_split(path, row) or ("test" if labelled else "unlabelled")
@@ -206,8 +222,9 @@ def _read_csv(path: Path) -> Collection:
         if groups:
             people[name] = groups
         if not exists:
-            faults.append(Fault("missing-file", name, f"row {row.line}: no file {file}"))
-    return Collection(clips, faults, "csv", people)
+            hinted = hint(path.parent, raw, listings)
+            faults.append(Fault("missing-file", name, f"row {row.line}: no file {file}{hinted}"))
+    return Collection(clips, faults, "csv", people, {})
 
 
 def _csv_split(path: Path, row: Row) -> str | None:

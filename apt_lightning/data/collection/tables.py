@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from apt_lightning.common.errors import DataError
+from apt_lightning.data.collection.signatures import LENGTH, kind_of
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28
 """Largest table that is read, in bytes."""
+MAX_ROWS = 1_000_000
+"""Most rows of a table; each takes about 1 KB of memory."""
+MAX_LINE = 2**22
+"""Longest line of a table, in characters."""
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -42,7 +47,7 @@ def read_text_file(path: str | os.PathLike[str]) -> str:
     """Read a text file in UTF-8, or in UTF-16 with a byte-order mark.
 
     Args:
-        path: File of at most 1 GiB.
+        path: File of at most 256 MiB.
 
     Returns:
         Its text without the mark; line ends as they are.
@@ -55,6 +60,9 @@ def read_text_file(path: str | os.PathLike[str]) -> str:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB; split it")
+    kind = kind_of(data[:LENGTH])
+    if kind is not None:
+        raise DataError(f"{path}: is {kind}, no text; give a text file or a CSV in UTF-8")
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
@@ -62,6 +70,7 @@ def read_text_file(path: str | os.PathLike[str]) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}: row {line}: byte {error.start} is not {encoding.upper()}; save the file as UTF-8"
+            " (in Excel: CSV UTF-8)"
         ) from error
 
 
@@ -69,25 +78,24 @@ def read_table(
     path: str | os.PathLike[str],
     required: Iterable[str],
     optional: Iterable[str] = (),
-    unique: str | None = None,
 ) -> list[Row]:
     r"""Read a table with a header.
 
     Columns are found by name, in any order and in upper or lower case; further columns are ignored. The
-    separator is a comma, semicolon or tab, whichever the header is written with. Blank lines are skipped.
+    separator is a comma, semicolon or tab, whichever the header is written with, or what Excel's line ``sep=`` above
+    it says. Blank lines are skipped.
 
     Args:
         path: The file.
         required: Columns it must have.
         optional: Columns that are also wanted.
-        unique: A column in which no value may stand twice.
 
     Returns:
         The rows in the file's order.
 
     Raises:
         DataError: If the file is not text, a column is missing or stands twice, a row has more or fewer cells
-            than the header, or a value that must be unique is not.
+            than the header, or it is longer than :data:`MAX_ROWS` or :data:`MAX_LINE`.
 
     Example:
         >>> import tempfile
@@ -99,16 +107,17 @@ def read_table(
     """
     required = list(required)
     text = read_text_file(path)
-    first = text.lstrip("\r\n").partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    head = re.match(r'(?i)[\r\n]*(?:"?sep=(.)"?(?:\r\n|\r|\n|$))?([^\n]{0,65536})', text)
+    assert head is not None  # every part of it may be empty
+    separator = head[1] or max(",;\t", key=head[2].count)
+    reader = csv.reader(_lines(path, text), delimiter=separator, strict=True)
     rows: list[Row] = []
     columns: dict[int, str] | None = None
     width = 0
-    seen: dict[str, int] = {}
     try:
         for record in reader:
             cells = [cell.strip() for cell in record]
-            if not any(cells):
+            if not any(cells) or (columns is None and head[1] and cells[0].casefold().startswith("sep=")):
                 continue
             if columns is None:
                 columns, width = _find_columns(path, cells, required, list(optional)), len(cells)
@@ -119,17 +128,22 @@ def read_table(
                     f"but got {len(cells)}; quote cells that hold the separator"
                 )
             row = Row(reader.line_num, {name: cells[index] for index, name in columns.items()})
-            if unique is not None:
-                value = row.cells[unique]
-                if value in seen:
-                    raise cell_error(path, row.line, unique, f"{value!r} stands in row {seen[value]} already")
-                seen[value] = row.line
             rows.append(row)
+            if len(rows) > MAX_ROWS:
+                raise DataError(f"{path}: more than {MAX_ROWS} rows; split it")
     except csv.Error as error:
         raise DataError(f"{path}: row {reader.line_num}: {error}") from error
     if columns is None:
         raise DataError(f"{path}: empty; expected a header with the columns {', '.join(required)}")
     return rows
+
+
+def _lines(path: str | os.PathLike[str], text: str) -> Iterator[str]:
+    """Lines with their ends, as csv wants them; unlike a StringIO they take no second copy of the text."""
+    for number, found in enumerate(re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text), start=1):
+        if found.end() - found.start() > MAX_LINE:
+            raise DataError(f"{path}: row {number}: longer than {MAX_LINE} characters")
+        yield found[0]
 
 
 def _find_columns(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.traits import TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
+from apt_lightning.data.collection.name_lists import read_names
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.loading.sampler import IndexBatches
 from apt_lightning.data.store.reader import Store
@@ -100,7 +100,7 @@ class FirstImpressionsDataModule(LightningDataModule):
             ]
         usable = self.store.present.any(axis=1)
         if self.quarantine is not None:
-            names = {line.strip() for line in Path(self.quarantine).read_text(encoding="utf-8").splitlines()}
+            names, _ = read_names(self.quarantine, {clip.name for clip in clips})
             usable &= np.array([clip.name not in names for clip in clips])
         self.labels = np.array([clip.traits for clip in clips], dtype=np.float64).reshape(-1, 5)
         self.usable = usable

@@ -23,11 +23,10 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
+from apt_lightning.data.collection.formats import CONTAINERS
+
 Picture = npt.NDArray[np.uint8]
 Packets = Mapping[int, "av.Packet[av.VideoStream]"]
-
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,wav,mp3,flac"
-"""FFmpeg's names of the containers opened; not among them: playlists and lists, which could name other files."""
 
 KEPT_BYTES = 64 << 20
 """Packets of streams up to this size stay in memory between reading and decoding; larger files are read twice."""
@@ -152,7 +151,7 @@ class PictureTrack:
 
 def open_media(path: str | os.PathLike[str]) -> InputContainer:
     """Open a file from a stranger: nothing but the file itself is read, whatever it names, and no network used."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     return av.open(os.fspath(path), options=options, metadata_errors="ignore")
 
 

@@ -6,14 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import write_csv, write_json
+from apt_lightning.common.names import shown
+from apt_lightning.data.collection.archives import unpack_data
 from apt_lightning.data.collection.collection import read_collection
+from apt_lightning.data.collection.folder import others_text
 from apt_lightning.data.faults import FAULTS, Fault, Outcome
 from apt_lightning.data.preparation.index import index_entries
 from apt_lightning.data.preparation.pool import Job, Task, run_pool
@@ -33,6 +36,8 @@ class Diagnosis:
     """Clip name -> ``ok``, ``degraded`` or ``left out``."""
     faults: list[Fault]
     """Every fault, those of files that are no clip of the set included."""
+    others: dict[str, int] = field(default_factory=dict)
+    """Files of the folder that are no clips: kind -> how many."""
 
     def severity(self) -> Outcome:
         """The gravest outcome of any fault; ``handled`` if there is none."""
@@ -50,14 +55,18 @@ class Diagnosis:
         parts = " + ".join(f"{count[status]} {status}" for status in STATUSES)
         return f"{len(self.statuses)} clips given = {parts}"
 
+    def account(self) -> str:
+        """:meth:`counts`, and a line on the files that are no clips, if there are any."""
+        return "\n".join(filter(None, [self.counts(), others_text(self.others)]))
+
     def summary(self) -> str:
-        """Faults by code, then :meth:`counts`."""
+        """Faults by code, then :meth:`account`."""
         found = Counter(fault.code for fault in self.faults)
         rows = [(str(n), code, str(FAULTS[code].outcome), FAULTS[code].sentence) for code, n in found.most_common()]
-        return "\n".join([*columns(("clips", "fault", "outcome", "what it is"), rows), self.counts()])
+        return "\n".join([*columns(("clips", "fault", "outcome", "what it is"), rows), self.account()])
 
     def table(self) -> str:
-        """One line a fault, then :meth:`counts`."""
+        """One line a fault, then :meth:`account`."""
         rows = [
             (
                 fault.clip,
@@ -67,7 +76,7 @@ class Diagnosis:
             )
             for fault in self.faults
         ]
-        return "\n".join([*columns(("clip", "fault", "outcome", "what it is"), rows), self.counts()])
+        return "\n".join([*columns(("clip", "fault", "outcome", "what it is"), rows), self.account()])
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the faults to a machine-readable file, JSON if its name ends in ``.json``, CSV otherwise."""
@@ -87,6 +96,7 @@ class Diagnosis:
             found = {
                 "clips": len(self.statuses),
                 **{status: count[status] for status in STATUSES},
+                "other files": self.others,
                 "faults": rows,
             }
             write_json(path, found)
@@ -99,9 +109,10 @@ class Diagnosis:
 
 
 def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table with aligned columns; none if it has no rows."""
+    """Lines of a table with aligned columns, foreign text as escapes; none if it has no rows."""
     if not rows:
         return []
+    rows = [tuple(map(shown, row)) for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
@@ -113,12 +124,13 @@ def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> D
     """Open every clip of a data set as ``apt prepare`` would, without its features.
 
     Args:
-        data: Official folder layout, unpacked, or a CSV of clips.
+        data: Folder or CSV; archives in a folder are unpacked where they lie, as ``apt prepare`` does.
         options: Settings, number of workers, time limit and quarantine list of the preparation.
 
     Raises:
         DataError: If the data set itself cannot be read.
     """
+    unpack_data(data)
     collection = read_collection(data)
     names = {clip.name for clip in collection.clips}
     faults = [fault for fault in collection.faults if fault.clip not in names]
@@ -149,7 +161,7 @@ def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> D
     for fault in duplicates({name: sums[name] for name in found if sums.get(name)}):
         found[fault.clip].append(fault)
     statuses = {name: status_of(listed) for name, listed in found.items()}
-    return Diagnosis(statuses, faults + [fault for listed in found.values() for fault in listed])
+    return Diagnosis(statuses, faults + [fault for listed in found.values() for fault in listed], collection.others)
 
 
 def examine_store(store: Store) -> Diagnosis:
@@ -176,4 +188,5 @@ def diagnosis_of(store: Store) -> Diagnosis:
     return Diagnosis(
         {clip.name: clip.status for clip in store.clips},
         [*general, *(f for clip in store.clips for f in clip.faults)],
+        store.manifest.get("others", {}),
     )

@@ -5,29 +5,20 @@ from __future__ import annotations
 import math
 import os
 
+from apt_lightning.common.console import say
 from apt_lightning.common.errors import DataError
+from apt_lightning.common.names import shown
 from apt_lightning.data.collection.collection import Clip, Collection, read_collection
-from apt_lightning.data.collection.tables import read_text_file
+from apt_lightning.data.collection.name_lists import read_names
 from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.store.rows import Row
 
 
-def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """Read a quarantine list: a clip name a line; blank lines and lines that begin with ``#`` are skipped.
-
-    Raises:
-        DataError: If the file is not text.
-    """
-    lines = (line.strip() for line in read_text_file(path).splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def _quarantined(collection: Collection, file: str) -> set[str]:
-    listed, names = set(read_names(file)), {clip.name for clip in collection.clips}
-    unknown = sorted(listed - names)
+    listed, unknown = read_names(file, {clip.name for clip in collection.clips})
     if unknown:
-        print(f"{len(unknown)} names of {file} are no clips of this set: {', '.join(unknown[:5])}")
-    return listed & names
+        say(f"{len(unknown)} names of {file} are no clips of this set: {', '.join(map(shown, sorted(unknown)[:5]))}")
+    return listed
 
 
 def index_entries(collection: Collection, quarantine: str | None) -> list[Row]:

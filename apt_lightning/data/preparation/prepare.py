@@ -175,6 +175,7 @@ def _write_head(
         "settings": settings,
         "packages": {name: version(name) for name in PACKAGES},
         "faults": [[fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names],
+        "others": collection.others,
     }
     wanted = {
         path / "manifest.json": json.dumps(manifest, indent=2).encode() + b"\n",
@@ -214,8 +215,13 @@ def _write_text_table(path: Path, entries: list[Row], options: Options) -> None:
         kept = [row for row, word in enumerate(every.words) if word in used]
         vectors = WordVectors([every.words[row] for row in kept], np.asarray(every.vectors[kept]), every.source)
     table: TextTable = text_table([entry["transcript"] for entry in entries], vectors, options.max_tokens)
-    mute = np.flatnonzero((table.ids < N_SPECIAL).all(axis=1))
-    faults = [["no-known-word", entries[i]["name"], ""] for i in mute if (entries[i]["transcript"] or "").strip()]
+    # Without vectors, whether a word is known is up to the model that reads the store.
+    mute = (table.ids < N_SPECIAL).all(axis=1) if vectors.words else np.array([not words for words in tokens], bool)
+    faults = [
+        ["no-known-word", entries[i]["name"], ""]
+        for i in np.flatnonzero(mute)
+        if (entries[i]["transcript"] or "").strip()
+    ]
     file.unlink(missing_ok=True)
     write_text_table(file.parent, table, vectors.source)
     sums = [file_digest(file.parent / name) for name in ("ids.npy", "words.txt", "vectors.npy")]

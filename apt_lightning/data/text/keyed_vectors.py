@@ -12,8 +12,10 @@ import numpy.typing as npt
 from apt_lightning.common.errors import DataError
 from apt_lightning.data.collection.safe_pickle import Function, load_restricted
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28
 """Largest pickle that is opened; gensim keeps vectors of more than 10 MB in a file of their own."""
+MAX_INSTRUCTIONS = 8_000_000
+"""Most instructions of a pickle that is opened; a word needs four or five."""
 
 
 class _Keyed:
@@ -87,7 +89,7 @@ def read_keyed_vectors(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:
     if path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB; save it with `save_word2vec_format`")
     try:
-        keyed = load_restricted(path.read_bytes(), _KNOWN, _OPCODES, _TUPLES)
+        keyed = load_restricted(path.read_bytes(), _KNOWN, MAX_INSTRUCTIONS, _OPCODES, _TUPLES)
         if not isinstance(keyed, _Keyed):
             raise pickle.UnpicklingError("it holds no KeyedVectors")
         if keyed.apart:

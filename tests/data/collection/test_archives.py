@@ -277,10 +277,21 @@ def test_a_size_that_lies_writes_no_more_than_it_says(tmp_path):
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"b.zip"}
 
 
-@pytest.mark.parametrize("change", [lambda d: d[:-30], lambda d: b"", lambda d: d.replace(b"one", b"0ne")])
-def test_damage(tmp_path, change):
+DAMAGED = r"damaged, or of a kind that cannot be read .*; download it again"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda d: d[:-30], "its end is missing: cut short"),
+        (lambda d: b"", "an empty file"),
+        (lambda d: d.replace(b"one", b"0ne"), DAMAGED),
+        (lambda d: b"no zip at all", DAMAGED),
+    ],
+)
+def test_damage(tmp_path, change, match):
     (tmp_path / "b.zip").write_bytes(change(pack(CLIPS)))
-    with pytest.raises(DataError, match=r"b\.zip: damaged, or of a kind that cannot be read .*; download it again"):
+    with pytest.raises(DataError, match=rf"b\.zip: {match}"):
         unpack_data(tmp_path)
 
 

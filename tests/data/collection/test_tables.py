@@ -36,13 +36,12 @@ def test_separators_and_byte_order_marks_give_the_same_rows(tmp_path, separator,
         (b"clip\nok\n" + b"caf\xe9\n", "row 3: byte 11 is not UTF-8"),
         ('clip\n"a', "row 2: "),
         ("clip\n" + "a" * 200_000, "row 2: field larger"),
-        ("clip,split\na.mp4,x\nb.mp4,x\na.mp4,y\n", "row 4, column clip: 'a.mp4' stands in row 2 already"),
     ],
 )
 def test_each_defect_is_one_line_with_file_and_row(tmp_path, content, match):
     path = write(tmp_path / "labels.csv", content)
     with pytest.raises(DataError, match=match) as caught:
-        read_table(path, ["clip"], ["split"], unique="clip")
+        read_table(path, ["clip"], ["split"])
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
