@@ -28,7 +28,8 @@ def run(args: jsonargparse.Namespace) -> int:
     from pathlib import Path
 
     from apt_lightning.common.errors import UsageError
-    from apt_lightning.evaluation.significance import align, compare, comparison_text
+    from apt_lightning.evaluation.comparison_table import comparison_text
+    from apt_lightning.evaluation.significance import align, compare
     from apt_lightning.experiments.run_folder import find_predictions
 
     if not 0 < args.level < 1 or args.resamples < 100:
