@@ -27,14 +27,13 @@ def decision(found: Difference, column: int, level: float = LEVEL) -> str:
     return f"{said}: {needed:,.0f} sources" if np.isfinite(needed) else f"{said}: more seeds"
 
 
-def comparison_text(comparison: Comparison, a: str, b: str, metrics: Sequence[str] = COMPARED) -> str:
-    """Lay out a comparison, a table a metric, with what it rests on.
+def comparison_tables(comparison: Comparison, metrics: Sequence[str] = COMPARED, at: str = "") -> str:
+    """Lay out a comparison, a table a metric.
 
     Args:
-        comparison: From :func:`compare`.
-        a: Name of the first system.
-        b: Name of the second.
-        metrics: Which tables.
+        comparison: From :func:`~apt_lightning.evaluation.significance.compare`.
+        metrics: Which.
+        at: Added to the names of the metrics.
     """
     c = comparison
     blocks = []
@@ -54,9 +53,21 @@ def comparison_text(comparison: Comparison, a: str, b: str, metrics: Sequence[st
             ]
             for i, column in enumerate(COLUMNS)
         ]
-        title = f"{name}: {c.n_clips} clips of {c.n_sources} sources, {c.level:.0%} intervals"
+        title = f"{name}{at}: {c.n_clips} clips of {c.n_sources} sources, {c.level:.0%} intervals"
         head = ["", "A", "B", "B - A", "p", "p (Holm)", f"p (equal within {c.margin:g})", "B is", "clips"]
         blocks.append(render(head, rows, title))
+    return "\n\n".join(blocks)
+
+
+def comparison_text(comparison: Comparison, a: str, b: str) -> str:
+    """Lay out a comparison with what it rests on.
+
+    Args:
+        comparison: From :func:`~apt_lightning.evaluation.significance.compare`.
+        a: Name of the first system.
+        b: Name of the second.
+    """
+    c = comparison
     seeds = (
         "One seed a side: the intervals say nothing about training anew."
         if c.seeds_a == c.seeds_b == 1
@@ -70,4 +81,4 @@ def comparison_text(comparison: Comparison, a: str, b: str, metrics: Sequence[st
         f"number of sources given, one test would decide with {POWER:.0%} power if the difference is as estimated.\n"
         f"{seeds}"
     )
-    return "\n\n".join([about, *blocks])
+    return f"{about}\n\n{comparison_tables(comparison)}"

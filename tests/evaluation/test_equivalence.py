@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from apt_lightning.evaluation.comparison_table import comparison_text
+from apt_lightning.evaluation.comparison_table import comparison_tables, comparison_text
 from apt_lightning.evaluation.equivalence import MARGIN, p_equal, sources_needed, verdict
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import compare
@@ -97,7 +97,7 @@ def test_rates_of_verdicts_in_1000_simulations(sources):
     sd = 0.006 * math.sqrt(sources / 200)
     at_margin, none, far = (rates(1000, sources, delta, 4, sd) for delta in (MARGIN, 0.0, 0.003))
     print(f"{sources} sources\nat the margin {at_margin}\nno difference {none}\nthree times the margin {far}")
-    assert 0.03 < at_margin["equal"] < 0.065
+    assert at_margin["equal"] < 0.065  # far below where the error is too great for equality ever to be shown
     assert none["better"] + none["worse"] < 0.065
     assert far["equal"] < 0.001 and far["worse"] < 0.001
 
@@ -171,7 +171,7 @@ def test_text_names_family_margin_and_verdict():
     same = compare([a], [a])
     assert [same.metrics["1-MAE"].verdict(i) for i in range(6)] == ["equal"] * 6
     near = compare(*[[t] for t in one_difference(rng, 30, 0.0005, sd=0.02)])
-    said = comparison_text(near, "a", "b", ("1-MAE",))
+    said = comparison_tables(near, ("1-MAE",))
     assert "undecided: " in said and " sources |" in said
     one = compare([a.select(np.arange(1))], [b.select(np.arange(1))])
     assert "undecided" in comparison_text(one, "a", "b") and "nan" not in comparison_text(one, "a", "b")
