@@ -13,7 +13,7 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.common.traits import SHORT, TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
 from apt_lightning.data.store.reader import Store
-from apt_lightning.evaluation.baselines import constant, ridge, source_lookup
+from apt_lightning.evaluation.baselines import CONTENT_FREE, content_free, ridge
 from apt_lightning.evaluation.metrics import METRICS, Scores, score
 from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
 from apt_lightning.evaluation.tables import interval, number, render
@@ -22,7 +22,7 @@ from apt_lightning.experiments.runner import FOLDS, read_settings
 
 FloatArray = npt.NDArray[np.float64]
 
-BASELINES = ("constant mean", "constant median", "source look-up, no content", "ridge on the same features")
+BASELINES = (*CONTENT_FREE, "ridge on the same features")
 """Systems without a network, in every table."""
 
 
@@ -58,9 +58,7 @@ class Split:
         y = self.labels[train]
         features = plain_features(self.store)
         predicted = (
-            constant(y, len(test)),
-            constant(y, len(test), "median"),
-            source_lookup(y, [sources[i] for i in train], list(like.sources)),
+            *content_free(y, [sources[i] for i in train], list(like.sources)).values(),
             ridge(features[train], y, features[validation], self.labels[validation], features[test])[0],
         )
         return {name: replace(like, predicted=values) for name, values in zip(BASELINES, predicted, strict=True)}

@@ -129,10 +129,11 @@ def find_columns(raw: Raw, path: object, columns: str | None = None) -> Found:
     else:
         predicted, true = _from_arrays(raw, given, path)
     rows = len(predicted)
+    used = {name for found in (chosen, labels) for names in found.values() for name in names}
     texts = {
         name: cells
         for name, cells in raw.columns.items()
-        if len(cells) == rows and any(isinstance(cell, str) for cell in cells)
+        if len(cells) == rows and name not in used and any(isinstance(cell, str) for cell in cells)
     }
     if rows == 0:
         raise DataError(f"{path}: no row of predictions")

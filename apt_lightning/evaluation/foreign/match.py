@@ -100,17 +100,19 @@ def _by_names(found: Found, reference: Reference, path: object) -> IntArray:
     """Row of each prediction among the clips, -1 where there is none; by the column with most names."""
     known = [_key(clip) for clip in reference.clips]
     whole, short = _unique(known), _unique([key.rpartition("/")[2] for key in known])
-    best, names = np.full(len(found.predicted), -1), [""]
+    best = np.full(len(found.predicted), -1)
     for cells in found.texts.values():
         keys = [_key(cell) for cell in cells]
         rows = np.array([whole.get(key, short.get(key.rpartition("/")[2], -1)) for key in keys])
         if (rows >= 0).sum() >= max(1, (best >= 0).sum()):
             best = rows
-        names = cells
     if not (best >= 0).any():
-        example = f"as {names[0][:40]!r}, is" if names[0] else "has names; none is"
-        hint = "" if found.labels is None else ", or match by the file's labels with `--match=labels`"
-        raise DataError(f"{path}: no row, {example} a clip of {reference.name}, as {reference.clips[0]!r}{hint}")
+        named = ", ".join(repr(cells[0][:40]) for cells in found.texts.values())[:120] or "without a name"
+        hint = "" if found.labels is None else "; to match by the file's own labels: `--match=labels`"
+        raise DataError(
+            f"{path}: no row is a clip of {reference.name}: the first is {named}, clips are named as "
+            f"{reference.clips[0]!r}{hint}"
+        )
     return best
 
 
@@ -147,7 +149,7 @@ def _other_labels(labels: FloatArray, rows: IntArray, reference: Reference) -> l
     differs = np.abs(own - true) > TOLERANCE
     if not differs.any():
         return []
-    wrong: BoolArray = differs.any(axis=0)
+    wrong: BoolArray = np.asarray(differs.any(axis=0))
     traits = ", ".join(trait for trait, is_wrong in zip(TRAITS, wrong.tolist(), strict=True) if is_wrong)
     clips = int(differs.any(axis=1).sum())
     return [f"the file's own labels differ from those of {reference.name} for {clips} clips ({traits}); not used."]
@@ -200,7 +202,7 @@ def _part(predicted: FloatArray, rows: IntArray, reference: Reference, split: st
 
 def _coverage(rows: IntArray, reference: Reference, split: str, judged: int) -> list[str]:
     remarks = []
-    labelled: BoolArray = ~np.isnan(reference.labels).all(axis=1)
+    labelled: BoolArray = np.asarray(~np.isnan(reference.labels).all(axis=1))
     of = sum(name == split and known for name, known in zip(reference.splits, labelled.tolist(), strict=True))
     if judged < of:
         remarks.append(f"covers {judged} of the {of} labelled clips of the {split} split; figures rest on those.")
