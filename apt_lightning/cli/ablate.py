@@ -12,11 +12,11 @@ __all__ = ["add_arguments", "run"]
 
 def run(args: jsonargparse.Namespace) -> int:
     """Train what is missing, print the table and write it as CSV and JSON."""
-    from apt_lightning.experiments.ablation import ablate, ablation_table, write_ablation
+    from apt_lightning.experiments.ablation import ablate, ablation_table, extremes_table, write_ablation
 
     settings = settings_of(args)
     rows = ablate(settings)
-    say(f"\n{ablation_table(rows)}\n")
+    say(f"\n{ablation_table(rows)}\n\n{extremes_table(rows)}\n")
     for file in write_ablation(rows, settings.out):
         say(str(file))
     return 0

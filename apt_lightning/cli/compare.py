@@ -1,14 +1,20 @@
 """Compare two runs, stages or prediction tables on the same clips.
 
 Paired differences in 1-MAE, on low and high clips and in CCC, with intervals and p-values that treat source
-videos, not clips, as independent. Several seeds a side are used together.
+videos, not clips, as independent, and say of B whether it is better, worse or equal. Several seeds a side are used
+together. Low and high are compared at equal spread too.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jsonargparse
 
 from apt_lightning.common.console import say
+
+if TYPE_CHECKING:
+    from apt_lightning.evaluation.predictions import Predictions
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -18,6 +24,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--split", type=str, default="test", help="test or validation")
     parser.add_argument("--stage_a", type=str, default="stage4", help="stage of A, if A is a run")
     parser.add_argument("--stage_b", type=str, default="stage4", help="stage of B, if B is a run")
+    parser.add_argument("--margin", type=float, default=0.001, help="differences below it count as equal")
     parser.add_argument("--level", type=float, default=0.95, help="nominal coverage of the intervals")
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
@@ -30,11 +37,13 @@ def run(args: jsonargparse.Namespace) -> int:
     from pathlib import Path
 
     from apt_lightning.common.errors import UsageError
-    from apt_lightning.evaluation.significance import align, compare, comparison_text
+    from apt_lightning.evaluation.comparison_table import comparison_tables, comparison_text
+    from apt_lightning.evaluation.significance import align, compare
+    from apt_lightning.evaluation.spread import System, at_equal_spread, equal_spread_deciles, equal_spread_table
     from apt_lightning.experiments.run_folder import find_predictions
 
-    if not 0 < args.level < 1 or args.resamples < 100:
-        raise UsageError("`--level` must lie between 0 and 1, and `--resamples` must be 100 or more")
+    if not 0 < args.level < 1 or args.resamples < 100 or not args.margin > 0:
+        raise UsageError("`--level` must lie between 0 and 1, `--margin` above 0, and `--resamples` be 100 or more")
     a = find_predictions(args.a, args.split, args.stage_a)
     b = find_predictions(args.b, args.split, args.stage_b)
     paired = a.keys() == b.keys()
@@ -47,14 +56,41 @@ def run(args: jsonargparse.Namespace) -> int:
     parts = {"all clips": seen | True, "seen sources": seen, "unseen sources": ~seen}
     if seen.all() or not seen.any():
         parts = {"all clips": parts["all clips"]}
+    settings = args.resamples, args.level, args.seed, args.margin
     figures = {}
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
-        figures[name] = compare(sides[: len(a)], sides[len(a) :], paired, args.resamples, args.level, args.seed)
+        figures[name] = compare(sides[: len(a)], sides[len(a) :], paired, *settings)
         say(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
+    order = list(a if paired else b)
+    systems = {
+        "A": System(tables[: len(a)], _validation(args.a, args.split, args.stage_a, list(a))),
+        "B": System(tables[len(a) :], _validation(args.b, args.split, args.stage_b, order)),
+    }
+    say(f"{equal_spread_table(systems, 'All clips')}\n\n{equal_spread_deciles(systems, 'All clips')}\n")
+    scaled = at_equal_spread(systems)
+    if len(scaled) == 2:
+        figures["equal spread"] = compare(scaled["A"], scaled["B"], paired, *settings)
+        say(f"{comparison_tables(figures['equal spread'], ('low', 'high'), ', at equal spread')}\n")
     if args.json:
         Path(args.json).write_text(
             json.dumps({"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in figures.items()}}) + "\n",
             "utf-8",
         )
     return 0
+
+
+def _validation(path: str, split: str, stage: str, seeds: list[str]) -> list[Predictions] | None:
+    """Validation predictions of the same models, where they lie beside those compared."""
+    from pathlib import Path
+
+    from apt_lightning.common.errors import UsageError
+    from apt_lightning.experiments.run_folder import find_predictions
+
+    if split == "validation" or Path(path).is_file():
+        return None
+    try:
+        found = find_predictions(path, "validation", stage)
+    except UsageError:
+        return None
+    return [found[seed] for seed in seeds]

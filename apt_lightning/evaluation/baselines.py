@@ -12,6 +12,8 @@ from apt_lightning.common.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
+CONTENT_FREE = ("constant mean", "constant median", "source look-up, no content")
+"""Systems that read no clip: labels and source ids are enough."""
 SHRINKAGE = 0.75
 """Clips' worth of training mean in the look-up, picked on the official validation split."""
 STRENGTHS = tuple(float(s) for s in np.logspace(-2, 6, 17))
@@ -73,6 +75,25 @@ def source_lookup(
     table = dict(zip(names.tolist(), offsets / np.maximum(counts + shrinkage, 1e-12), strict=True))
     found: FloatArray = np.array([table.get(source, np.zeros(5)) for source in sources]).reshape(-1, 5)
     return mean + found
+
+
+def content_free(train: FloatArray, train_sources: Sequence[str], sources: Sequence[str]) -> dict[str, FloatArray]:
+    """Predict by the systems in :data:`CONTENT_FREE`.
+
+    Args:
+        train: (N, 5) training labels.
+        train_sources: N source ids.
+        sources: Source ids of the M clips to predict.
+
+    Returns:
+        Name to (M, 5).
+    """
+    predicted = (
+        constant(train, len(sources)),
+        constant(train, len(sources), "median"),
+        source_lookup(train, train_sources, sources),
+    )
+    return dict(zip(CONTENT_FREE, predicted, strict=True))
 
 
 def ridge(

@@ -1,6 +1,7 @@
 """Bootstrap over source videos. Clips of one source are not independent, so sources are what is drawn."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ LEVEL = 0.95
 """Default level of intervals."""
 _CHUNK = 8_000_000
 """Draw counts held at a time (64 MB), so that memory does not grow with the number of resamples."""
+_KEPT = 4_000_000
+"""Draw counts that are kept for the next figure on the same clips (32 MB)."""
 
 
 def cluster_sums(values: FloatArray, sources: Sequence[str]) -> FloatArray:
@@ -57,6 +60,21 @@ def bootstrap_sums(sums: FloatArray, resamples: int = RESAMPLES, seed: int = 0) 
 
 
 def _draws(clusters: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+    if clusters * resamples <= _KEPT:
+        yield _few_draws(clusters, resamples, seed)
+    else:
+        yield from _all_draws(clusters, resamples, seed)
+
+
+@lru_cache(maxsize=3)
+def _few_draws(clusters: int, resamples: int, seed: int) -> FloatArray:
+    """All draws at once, kept: every table of a page draws the same for all, seen and unseen sources."""
+    drawn = np.concatenate(list(_all_draws(clusters, resamples, seed)))
+    drawn.flags.writeable = False
+    return drawn
+
+
+def _all_draws(clusters: int, resamples: int, seed: int) -> Iterator[FloatArray]:
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // max(1, clusters))
     for start in range(0, resamples, step):

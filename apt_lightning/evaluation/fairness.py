@@ -66,19 +66,22 @@ class Group:
     small; NaN for a small group."""
 
 
-def group_masks(clips: Sequence[str], demographics: dict[str, dict[str, str]]) -> dict[str, dict[str, BoolArray]]:
+def group_masks(
+    clips: Sequence[str], demographics: dict[str, dict[str, str]], intersections: bool = True
+) -> dict[str, dict[str, BoolArray]]:
     """Find the members of every group and of every intersection of two attributes.
 
     Args:
         clips: N clip names.
         demographics: Clip name to attribute to group, as ``{"gender": "female"}``; any may be missing.
+        intersections: Of two attributes too.
 
     Returns:
         Attribute, or two joined by " x ", to group name to (N,) mask; groups without a clip are left out.
     """
     attributes = sorted({key for clip in clips for key in demographics.get(clip, {})})
     masks: dict[str, dict[str, BoolArray]] = {}
-    for chosen in [*((a,) for a in attributes), *combinations(attributes, 2)]:
+    for chosen in [*((a,) for a in attributes), *(combinations(attributes, 2) if intersections else ())]:
         labels = [
             ", ".join(found[a] for a in chosen) if all(found.get(a) for a in chosen) else ""
             for found in (demographics.get(clip, {}) for clip in clips)
@@ -96,6 +99,7 @@ def fairness(
     level: float = LEVEL,
     seed: int = 0,
     min_sources: int = MIN_SOURCES,
+    intersections: bool = True,
 ) -> list[Group]:
     """Compare the errors of groups of people.
 
@@ -106,13 +110,14 @@ def fairness(
         level: Nominal coverage of the intervals.
         seed: Seed of the bootstrap.
         min_sources: Groups of fewer sources get no verdict.
+        intersections: Of two attributes too.
 
     Returns:
         Groups attribute by attribute, single attributes first; empty without demographics.
     """
     parts = moments(predictions)
     found = []
-    for attribute, groups in group_masks(predictions.clips, demographics).items():
+    for attribute, groups in group_masks(predictions.clips, demographics, intersections).items():
         members = np.stack(list(groups.values()))
         sides = np.concatenate([members, members.any(axis=0) & ~members])
         sums = np.stack([cluster_sums(parts * mask[:, None, None], predictions.sources) for mask in sides], axis=1)

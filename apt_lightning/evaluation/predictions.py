@@ -55,6 +55,8 @@ class Predictions:
     """(N, 5) in [0, 1]."""
     classes: IntArray | None = None
     """(N, 5) classes of the labels by the *training* thresholds, 0 to 3 for C1 to C4; None = not known."""
+    fold: IntArray | None = None
+    """(N,) which of the joined tables each clip is from: another one was predicted by another model; None = one."""
 
     def __post_init__(self) -> None:
         n = len(self.clips)
@@ -109,6 +111,7 @@ class Predictions:
             self.true[numbers],
             self.predicted[numbers],
             None if self.classes is None else self.classes[numbers],
+            None if self.fold is None else self.fold[numbers],
         )
 
     @staticmethod
@@ -126,6 +129,7 @@ class Predictions:
             np.concatenate([part.true for part in parts]),
             np.concatenate([part.predicted for part in parts]),
             np.concatenate(classes) if len(classes) == len(parts) else None,
+            np.repeat(np.arange(len(parts)), [len(part) for part in parts]) if len(parts) > 1 else None,
         )
 
 

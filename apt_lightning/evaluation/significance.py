@@ -2,8 +2,9 @@
 
 The standard error is that of the bootstrap over sources, as clips of one source are not independent; interval
 and p-value take a t distribution with one degree of freedom less than there are sources, so that they hold
-for some tens of sources. Where several seeds were trained, the variance over seeds is added (crossed random
-effects) and the degrees of freedom are Satterthwaite's: the claim is then about the method, not one network.
+for some tens of sources. Where several seeds were trained, the variance over training runs is added (crossed with
+sources, nested in folds) and the degrees of freedom are Satterthwaite's: the claim is then about the method, not one
+network.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from scipy import stats
 
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.evaluation.bootstrap import LEVEL, RESAMPLES, bootstrap_sums, cluster_sums
+from apt_lightning.evaluation.components import Variance, freedom, run_figures, run_variance, source_variance
+from apt_lightning.evaluation.equivalence import MARGIN, p_equal, sources_needed, verdict
 from apt_lightning.evaluation.metrics import COLUMNS, METRICS
 from apt_lightning.evaluation.moments import figures, labelled, moments
 from apt_lightning.evaluation.predictions import Predictions
-from apt_lightning.evaluation.tables import interval, number, p_value, render
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -43,8 +45,23 @@ class Difference:
     """Two-sided, not corrected."""
     p_holm: FloatArray
     """Corrected over the five traits by Holm's method; for the mean, which is one test, as ``p``."""
+    p_equal: FloatArray
+    """That the difference is within the margin, corrected in the same way."""
+    sources_needed: FloatArray
+    """Sources at which one test would decide; NaN where more of them alone would not."""
     clips: IntArray
     """Labelled clips that the figures rest on; for the mean, the least over the traits."""
+
+    def verdict(self, column: int, level: float = LEVEL) -> str:
+        """Whether B is better, worse, equal within the margin, or undecided, by the corrected tests.
+
+        Args:
+            column: 0 to 5.
+            level: One minus the level of the tests.
+        """
+        return verdict(
+            float(self.difference[column]), float(self.p_holm[column]), float(self.p_equal[column]), 1 - level
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,7 @@ class Comparison:
     seeds_b: int
     paired_seeds: bool
     level: float
+    margin: float
 
     def to_dict(self) -> dict[str, object]:
         """Plain data for a JSON file; an undefined figure is null."""
@@ -67,12 +85,14 @@ class Comparison:
             "seeds": [self.seeds_a, self.seeds_b],
             "paired_seeds": self.paired_seeds,
             "level": self.level,
+            "margin": self.margin,
             "columns": list(COLUMNS),
             "metrics": {
                 name: {
                     key: [None if np.isnan(x) else x for x in values.tolist()]
                     for key, values in vars(difference).items()
                 }
+                | {"verdict": [difference.verdict(i, self.level) for i in range(len(COLUMNS))]}
                 for name, difference in self.metrics.items()
             },
         }
@@ -135,6 +155,7 @@ def compare(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
+    margin: float = MARGIN,
 ) -> Comparison:
     """Compare two systems on the same clips.
 
@@ -145,6 +166,7 @@ def compare(
         resamples: Bootstrap samples.
         level: Nominal coverage of the intervals.
         seed: Seed of the bootstrap.
+        margin: Differences below it count as equal.
 
     Raises:
         UsageError: If a side is empty, or pairs are asked for of unequal numbers of seeds.
@@ -153,55 +175,69 @@ def compare(
     if not a or not b or (paired_seeds and len(a) != len(b)):
         raise UsageError(f"cannot compare {len(a)} with {len(b)} prediction tables")
     tables = align([*a, *b])
-    sums = np.stack([cluster_sums(moments(table), table.sources) for table in tables], axis=1)
+    parts = [_fold_sums(tables[: len(a)]), _fold_sums(tables[len(a) :])]
+    sums = np.concatenate([np.sum(side, axis=0) for side in parts], axis=1)
     points = figures(sums.sum(axis=0))
     replicates = figures(bootstrap_sums(sums, resamples, seed))
-    split = len(a)
+    totals = [[fold.sum(axis=0) for fold in side] for side in parts]
+    folds = [run_figures(side) for side in totals]
     metrics = {}
     for name in METRICS:
-        point_a, point_b = points[name][:split], points[name][split:]
-        drawn = replicates[name][:, split:].mean(axis=1) - replicates[name][:, :split].mean(axis=1)
+        sides = [(points[name][rows], replicates[name][:, rows]) for rows in (slice(len(a)), slice(len(a), None))]
+        (point_a, drawn_a), (point_b, drawn_b) = sides
         contributing = labelled(sums[:, 0], name)
-        sources = np.count_nonzero(contributing, axis=0)
-        over_sources = _bootstrap_variance(drawn, np.append(sources, sources.min()))
-        over_seeds = _seed_variance(point_a, point_b, paired_seeds)
+        n_sources = np.count_nonzero(contributing, axis=0)
+        n_sources = np.append(n_sources, n_sources.min())
+        over_sources = source_variance(drawn_b.mean(axis=1) - drawn_a.mean(axis=1), n_sources)
+        runs = [[fold[name] for fold in side] for side in folds]
+        if paired_seeds:
+            pairs = [fold_b - fold_a for fold_a, fold_b in zip(*runs, strict=True)]
+            over_runs = [run_variance(pairs, drawn_b - drawn_a)] if len(a) > 1 else []
+        else:
+            drawn = (drawn_a, drawn_b)
+            over_runs = [run_variance(*side) for side in zip(runs, drawn, strict=True) if len(side[0][0]) > 1]
         clips = contributing.sum(axis=0).astype(np.int64)
-        metrics[name] = _difference(point_a, point_b, [over_sources, *over_seeds], clips, level)
-    return Comparison(metrics, len(tables[0]), len(sums), len(a), len(b), paired_seeds, level)
+        metrics[name] = _difference(point_a, point_b, [over_sources, *over_runs], n_sources, clips, level, margin)
+    return Comparison(metrics, len(tables[0]), len(sums), len(a), len(b), paired_seeds, level, margin)
 
 
-def _bootstrap_variance(drawn: FloatArray, sources: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Variance over resamples, made unbiased for few sources, and its degrees of freedom."""
-    undefined = (np.isnan(drawn).mean(axis=0) > 0.05) | (sources < 2)
-    variance = np.full(6, np.nan)
-    variance[~undefined] = np.nanvar(drawn[:, ~undefined], axis=0)
-    freedom = np.maximum(sources - 1, 1).astype(np.float64)
-    return variance * sources / freedom, freedom
-
-
-def _seed_variance(a: FloatArray, b: FloatArray, paired: bool) -> list[tuple[FloatArray, FloatArray]]:
-    """Variances of the mean over seeds and their degrees of freedom; none for a side of one seed."""
-    sides = [b - a] if paired else [a, b]
-    return [(side.var(axis=0, ddof=1) / len(side), np.full(6, len(side) - 1.0)) for side in sides if len(side) > 1]
+def _fold_sums(tables: Sequence[Predictions]) -> list[FloatArray]:
+    """(C, K, 5, 12) sums of each source and run, zero for the sources of other folds; a fold each."""
+    fold = tables[0].fold
+    numbers = np.zeros(len(tables[0]), dtype=np.int64) if fold is None else fold
+    parts = [moments(table) for table in tables]
+    return [
+        np.stack([cluster_sums(part * (numbers == i)[:, None, None], tables[0].sources) for part in parts], axis=1)
+        for i in np.unique(numbers)
+    ]
 
 
 def _difference(
     a: FloatArray,
     b: FloatArray,
-    variances: Sequence[tuple[FloatArray, FloatArray]],
+    variances: Sequence[Variance],
+    sources: IntArray,
     clips: IntArray,
     level: float,
+    margin: float,
 ) -> Difference:
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
     difference = mean_b - mean_a
-    variance = np.sum([v for v, _ in variances], axis=0)
+    over_sources, over_runs = variances[0].value, np.sum([v.value for v in variances[1:]], axis=0) + np.zeros(6)
+    variance = over_sources + over_runs
+    degrees = freedom(variances)
     same = (variance < 1e-24) & (np.abs(difference) < 1e-12)
+    error = np.where(variance < 1e-24, 0.0, np.sqrt(variance))
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = variance**2 / np.sum([v**2 / df for v, df in variances], axis=0)
-        freedom = np.where(variance < 1e-24, 1, freedom)
-        error = np.sqrt(variance)
-        p = np.where(same, 1.0, 2 * stats.t.sf(np.abs(difference) / error, freedom))
-    half = stats.t.ppf((1 + level) / 2, freedom) * error
+        p = np.where(same, 1.0, 2 * stats.t.sf(np.abs(difference) / error, degrees))
+    half = stats.t.ppf((1 + level) / 2, degrees) * error
+    equal = p_equal(difference, error, degrees, margin)
+    needed = [
+        sources_needed(*estimate, margin, 1 - level)
+        for estimate in zip(
+            difference.tolist(), over_sources.tolist(), over_runs.tolist(), sources.tolist(), strict=True
+        )
+    ]
     return Difference(
         mean_a,
         mean_b,
@@ -210,44 +246,7 @@ def _difference(
         difference + half,
         p,
         np.append(holm(p[:5]), p[5]),
+        np.append(holm(equal[:5]), equal[5]),
+        np.array([np.nan if n is None else n for n in needed]),
         np.append(clips, clips.min()),
     )
-
-
-def comparison_text(comparison: Comparison, a: str, b: str) -> str:
-    """Lay out a comparison, a table a metric, with what it rests on.
-
-    Args:
-        comparison: From :func:`compare`.
-        a: Name of the first system.
-        b: Name of the second.
-    """
-    c = comparison
-    blocks = []
-    for name in COMPARED:
-        d = c.metrics[name]
-        rows = [
-            [
-                column,
-                number(float(d.a[i])),
-                number(float(d.b[i])),
-                interval(float(d.difference[i]), float(d.lower[i]), float(d.upper[i])),
-                p_value(float(d.p[i])),
-                p_value(float(d.p_holm[i])),
-                str(d.clips[i]),
-            ]
-            for i, column in enumerate(COLUMNS)
-        ]
-        title = f"{name}: {c.n_clips} clips of {c.n_sources} sources, {c.level:.0%} intervals"
-        blocks.append(render(["", "A", "B", "B - A", "p", "p (Holm)", "clips"], rows, title))
-    seeds = (
-        "One seed a side: the intervals say nothing about training anew."
-        if c.seeds_a == c.seeds_b == 1
-        else f"{c.seeds_a} and {c.seeds_b} seeds{', paired' if c.paired_seeds else ''}; "
-        "figures are means over seeds, and the intervals include the spread over seeds."
-    )
-    about = (
-        f"A: {a}\nB: {b}\nPositive: B is higher. Sources are resampled, not clips. "
-        f"Holm corrects over the five traits of a table.\n{seeds}"
-    )
-    return "\n\n".join([about, *blocks])

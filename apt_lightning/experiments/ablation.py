@@ -14,6 +14,7 @@ import torch
 from apt_lightning.common.files import write_csv, write_json
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare, holm
+from apt_lightning.evaluation.spread import System, equal_spread_table
 from apt_lightning.evaluation.tables import interval, number, p_value, render
 from apt_lightning.experiments.plan import UNITS, Unit
 from apt_lightning.experiments.runner import Job, RunSettings, run
@@ -110,6 +111,8 @@ class Row:
     """Best validation 1-MAE of each seed, mean over folds."""
     test: list[Predictions]
     """One table a seed."""
+    validated: list[Predictions]
+    """Of the validation split, in the same order."""
     against: dict[str, Comparison]
     """Name in :data:`REFERENCES` to the variant minus that system; empty for the system itself."""
 
@@ -124,7 +127,7 @@ def ablate(settings: RunSettings) -> list[Row]:
         Rows in the order of :data:`VARIANTS`.
     """
     jobs = run(settings, ABLATION_UNITS)
-    tables = {variant.unit: _test(jobs, variant.unit, settings.seeds) for variant in VARIANTS}
+    tables = {variant.unit: _tables(jobs, variant.unit, settings.seeds, "test") for variant in VARIANTS}
     rows = []
     for variant in VARIANTS:
         own = [job for job in jobs if job.unit.name == variant.unit]
@@ -137,15 +140,16 @@ def ablate(settings: RunSettings) -> list[Row]:
         figures = np.array([figure[RegressionModule.monitor] for figure in best])
         validation = figures.reshape(len(settings.seeds), -1).mean(axis=1).tolist()
         parameters = trained_parameters(own[0].folder / BEST)
-        rows.append(Row(variant, parameters, validation, tables[variant.unit], against))
+        validated = _tables(jobs, variant.unit, settings.seeds, "validation")
+        rows.append(Row(variant, parameters, validation, tables[variant.unit], validated, against))
     return rows
 
 
-def _test(jobs: Sequence[Job], unit: str, seeds: Sequence[int]) -> list[Predictions]:
-    """Test predictions of a unit, one table a seed; the folds of a seed are put together."""
+def _tables(jobs: Sequence[Job], unit: str, seeds: Sequence[int], split: str) -> list[Predictions]:
+    """Predictions of a unit, one table a seed; the folds of a seed are put together."""
     folders = [job.folder for job in jobs if job.unit.name == unit]
     per_seed = len(folders) // len(seeds)
-    tables = [read_predictions(folder / "predictions_test.csv") for folder in folders]
+    tables = [read_predictions(folder / f"predictions_{split}.csv") for folder in folders]
     return [Predictions.join(tables[i : i + per_seed]) for i in range(0, len(tables), per_seed)]
 
 
@@ -187,6 +191,13 @@ def ablation_table(rows: Sequence[Row]) -> str:
     ]
     title = f"Ablations, mean 1-MAE: {len(first)} test clips of {len(set(first.sources))} sources"
     return render(head, cells, title, notes)
+
+
+def extremes_table(rows: Sequence[Row]) -> str:
+    """Lay out low and high of every variant, raw and at the spread of the whole method."""
+    ordered = sorted(rows, key=lambda row: row.variant.unit != REFERENCES["stage 4"])
+    systems = {f"{row.variant.group}: {row.variant.title}": System(row.test, row.validated) for row in ordered}
+    return equal_spread_table(systems, "Ablations")
 
 
 def _scores(row: Row) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from apt_lightning.common.traits import TraitStatistics
 from apt_lightning.evaluation.calibration import calibration_text
 from apt_lightning.evaluation.conformal import Conformal, coverage, coverage_text
-from apt_lightning.evaluation.fairness import INTERSECTION, fairness, fairness_text, group_masks
+from apt_lightning.evaluation.fairness import fairness, fairness_text, group_masks
 from apt_lightning.evaluation.metrics import COLUMNS, rank_correlation, score_by_seen, score_table
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
@@ -62,15 +62,15 @@ UNITS = (
 
 def report_stage(
     predictions: Predictions,
-    statistics: TraitStatistics,
+    statistics: TraitStatistics | None,
     conformal: Conformal | None,
     demographics: dict[str, dict[str, str]],
 ) -> str:
-    """Lay out everything about one stage's predictions.
+    """Lay out everything about the predictions of one stage, or of anyone.
 
     Args:
         predictions: Labels and predictions of one split.
-        statistics: Of the training split.
+        statistics: Of the training split; None = not known, then nothing is said of low and high.
         conformal: The checkpoint's prediction intervals, if it has some.
         demographics: Clip name to attribute to group; may be empty.
 
@@ -81,18 +81,15 @@ def report_stage(
     blocks = [score_table(scores, name) for name, scores in score_by_seen(predictions, statistics).items()]
     ranks = [number(float(value)) for value in rank_correlation(predictions)]
     blocks.append(render(["", *COLUMNS], [["Spearman", *ranks]], f"Rank correlation: {len(predictions)} clips"))
-    blocks.append(calibration_text({"this stage": predictions}, "Calibration"))
+    blocks.append(calibration_text({"predictions": predictions}, "Calibration"))
     groups = {
         f"{attribute}: {name}": mask
-        for attribute, members in group_masks(predictions.clips, demographics).items()
-        if INTERSECTION not in attribute
+        for attribute, members in group_masks(predictions.clips, demographics, intersections=False).items()
         for name, mask in members.items()
     }
     if conformal is not None:
         found = coverage(conformal, predictions, groups=groups)
         blocks.append(coverage_text(found, conformal, "Prediction intervals"))
     if groups:
-        found_groups = fairness(predictions, demographics)
-        single = [group for group in found_groups if INTERSECTION not in group.attribute]
-        blocks.append(fairness_text(single, "Errors by group"))
+        blocks.append(fairness_text(fairness(predictions, demographics, intersections=False), "Errors by group"))
     return "\n\n".join(blocks)

@@ -14,7 +14,7 @@ from apt_lightning.common.traits import SHORT, TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
 from apt_lightning.data.store.content import Content, read_content
 from apt_lightning.data.store.reader import Store
-from apt_lightning.evaluation.baselines import constant, ridge, source_lookup
+from apt_lightning.evaluation.baselines import CONTENT_FREE, content_free, ridge
 from apt_lightning.evaluation.metrics import METRICS, Scores, score
 from apt_lightning.evaluation.neighbours import neighbour_systems, neighbours, same_source_note
 from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
@@ -24,7 +24,7 @@ from apt_lightning.experiments.runner import FOLDS, read_settings
 
 FloatArray = npt.NDArray[np.float64]
 
-BASELINES = ("constant mean", "constant median", "source look-up, no content", "ridge on the same features")
+BASELINES = (*CONTENT_FREE, "ridge on the same features")
 """Systems without a network, in every table; after them the neighbours on each modality and on all joined."""
 
 
@@ -71,9 +71,7 @@ class Split:
         y = self.labels[train]
         x = content.joined
         values = (
-            constant(y, len(test)),
-            constant(y, len(test), "median"),
-            source_lookup(y, [sources[i] for i in train], list(like.sources)),
+            *content_free(y, [sources[i] for i in train], list(like.sources)).values(),
             ridge(x[train], y, x[validation], self.labels[validation], x[test])[0],
         )
         predicted, rates = dict(zip(BASELINES, values, strict=True)), {}

@@ -78,7 +78,7 @@ def test_what_cannot_be_compared_is_one_line_and_status_2(tmp_path, capsys, make
 def test_command_starts_without_torch(module):
     code = (
         f"import sys, apt_lightning.cli.{module}\n"
-        "from apt_lightning.evaluation import runs, significance\n"
+        "from apt_lightning.evaluation import significance\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,9 +7,10 @@ import scipy.stats
 
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.traits import TraitStatistics
+from apt_lightning.evaluation.comparison_table import comparison_text
 from apt_lightning.evaluation.metrics import METRICS
 from apt_lightning.evaluation.predictions import Predictions
-from apt_lightning.evaluation.significance import align, compare, comparison_text, holm
+from apt_lightning.evaluation.significance import align, compare, holm
 
 STATISTICS = TraitStatistics(np.full(5, 0.5), np.full(5, 0.12))
 
