@@ -117,7 +117,7 @@ def test_refuses_everything_else(tmp_path, monkeypatch, thing, protocol):
         (b"\x80\x02\x82\x01.", "instruction EXT1"),
         (b"\x80\x02Pid\n.", "instruction PERSID"),
         (b"", "refused"),
-        (b"<html>not found</html>", "refused"),
+        (b"<html>not found</html>", "is an HTML page"),
         (b"\x80\x02}U\x05a", "refused"),
     ],
 )
@@ -145,7 +145,7 @@ def test_size_is_limited(tmp_path, monkeypatch):
             dict.fromkeys(KEYS, 0.5),
             "extraversion: expected a dict of clip and value, but got a value of type float",
         ),
-        ({t: {3: 0.5} for t in KEYS}, "extraversion: expected clip names as keys"),
+        ({t: {3: 0.5} for t in KEYS}, "it has keys that are no texts"),
         ({t: {"a.mp4": "high"} for t in KEYS}, "extraversion: 'a.mp4': expected a number"),
         ({t: {"a.mp4": True} for t in KEYS}, "expected a number, but got a value of type bool"),
     ],
