@@ -89,6 +89,8 @@ class Condition:
     """``official`` (sources in several splits) or ``disjoint``."""
     noisy: bool
     seed: int
+    identity: float = 0.0
+    """Strength of the planted identity cue."""
 
     @property
     def name(self) -> str:
@@ -101,7 +103,9 @@ def build_store(folder: Path, n_clips: int, condition: Condition) -> Path:
     store = folder / "store"
     folder.mkdir(parents=True, exist_ok=True)
     noise = NOISE if condition.noisy else None
-    drawn = synthetic_features(n_clips, condition.seed, noise, grouped=condition.protocol == "disjoint")
+    drawn = synthetic_features(
+        n_clips, condition.seed, noise, grouped=condition.protocol == "disjoint", identity=condition.identity
+    )
     names = [f"{source:05d}.{i:05d}.mp4" for i, source in enumerate(drawn.source)]
     with (folder / "clips.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from apt_lightning.common.files import write_csv, write_json
+from apt_lightning.evaluation.ensembles import Ensemble, average, late_fusion, ridge_stack
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare, holm
 from apt_lightning.evaluation.spread import System, equal_spread_table
 from apt_lightning.evaluation.tables import interval, number, p_value, render
-from apt_lightning.experiments.plan import UNITS, Unit
+from apt_lightning.experiments.plan import STAGE1, UNITS, Unit
 from apt_lightning.experiments.runner import Job, RunSettings, run
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.training.callbacks import BEST, best_epoch
@@ -25,6 +26,10 @@ LABEL_NOISE = 0.05
 """Standard deviation of a label for soft classes, a third of the labels' own (ours)."""
 EMBEDDING_DIMS = (32, 64, 256)
 """Besides the paper's 128."""
+RESEED = 1000
+"""From the seed of a stage 2 to that of a second one on the same stage 1."""
+FULL_LENGTH = "--patience=null"
+"""No early stopping: units of the same configuration then train for the same number of steps."""
 
 
 def _weights(mae: int, mse: int, bell: int) -> tuple[str, ...]:
@@ -55,7 +60,11 @@ class Variant:
     group: str
     title: str
     unit: str
-    """Unit whose predictions it is about."""
+    """Unit whose predictions it is about, or a name of its own for an ensemble of units."""
+    parts: tuple[str, ...] = ()
+    """Units of an ensemble."""
+    rule: Callable[[Sequence[Predictions], Sequence[Predictions]], Ensemble] | None = None
+    """How their validation and test predictions are taken together."""
 
 
 def stage3(name: str, *options: str) -> Unit:
@@ -69,6 +78,14 @@ def stage4(name: str, *options: str, fusion: str = "stage2", siamese: str = "sta
     return replace(_UNIT["stage4"], name=f"stage4_{name}", needs=needs, options=options)
 
 
+ENSEMBLES = (
+    Variant("ensembles", "mean of two stages 2", "two_stages2", ("stage2", "stage2_again"), average),
+    Variant("ensembles", "late fusion of stage 1, weights of each trait", "late_fusion", STAGE1, late_fusion),
+    Variant("ensembles", "ridge on the scores of stage 1", "ridge_stack", STAGE1, ridge_stack),
+)
+"""What two trainings or stage 1 alone give without embeddings."""
+
+
 def _plan() -> tuple[list[Unit], list[Variant]]:
     units, variants = list(UNITS), []
     subsets = {"audio": "A", "visual": "V", "text": "T"}
@@ -77,10 +94,20 @@ def _plan() -> tuple[list[Unit], list[Variant]]:
         Variant("modalities", f"{unit.title} (stage 2)", unit.name) for unit in UNITS if unit.name.startswith("stage2_")
     ]
     variants.append(Variant("modalities", "A+V+T (stage 2)", "stage2"))
+    for unit in [unit for unit in UNITS if unit.name.startswith("stage2_")]:
+        name = unit.name.removeprefix("stage2_")
+        third = stage3(name, *unit.options)
+        units += [replace(third, needs=unit.needs), stage4(name, fusion=unit.name, siamese=third.name)]
+        variants.append(Variant("modalities", f"{unit.title} (stage 4)", f"stage4_{name}"))
     variants.append(Variant("embeddings", "trained: the method (stage 4)", "stage4"))
     for title in ("untrained", "none"):
         units.append(stage4(title, f"--model.embeddings={title}"))
         variants.append(Variant("embeddings", f"{title}, as many parameters", f"stage4_{title}"))
+    for title in ("trained", "untrained", "none"):
+        units.append(stage4(f"steps_{title}", f"--model.embeddings={title}", FULL_LENGTH))
+        variants.append(Variant("embeddings, equal steps", f"{title}, as many parameters", f"stage4_steps_{title}"))
+    units.append(replace(_UNIT["stage2"], name="stage2_again", reseed=RESEED))
+    variants += ENSEMBLES
     mining = {
         "all": ("anchors", "all", "--model.anchors=all"),
         "soft": ("anchors", f"extreme, label noise {LABEL_NOISE}", f"--model.label_noise={LABEL_NOISE}"),
@@ -106,9 +133,9 @@ class Row:
 
     variant: Variant
     parameters: int
-    """Numbers that its last stage trained."""
+    """Numbers that its last stage trained; for an ensemble those fitted on validation, and of the stages 2 in it."""
     validation: list[float]
-    """Best validation 1-MAE of each seed, mean over folds."""
+    """Best validation 1-MAE of each seed, mean over folds; of an ensemble cross-validated."""
     test: list[Predictions]
     """One table a seed."""
     validated: list[Predictions]
@@ -127,30 +154,50 @@ def ablate(settings: RunSettings) -> list[Row]:
         Rows in the order of :data:`VARIANTS`.
     """
     jobs = run(settings, ABLATION_UNITS)
-    tables = {variant.unit: _tables(jobs, variant.unit, settings.seeds, "test") for variant in VARIANTS}
+    found = {variant.unit: _result(jobs, variant, len(settings.seeds)) for variant in VARIANTS}
     rows = []
     for variant in VARIANTS:
-        own = [job for job in jobs if job.unit.name == variant.unit]
+        parameters, validation, test, validated = found[variant.unit]
         against = {
-            name: compare(tables[unit], tables[variant.unit], paired_seeds=True)
+            name: compare(found[unit][2], test, paired_seeds=True)
             for name, unit in REFERENCES.items()
             if unit != variant.unit
         }
-        best = [best_epoch(job.folder, RegressionModule.monitor, RegressionModule.mode) for job in own]
-        figures = np.array([figure[RegressionModule.monitor] for figure in best])
-        validation = figures.reshape(len(settings.seeds), -1).mean(axis=1).tolist()
-        parameters = trained_parameters(own[0].folder / BEST)
-        validated = _tables(jobs, variant.unit, settings.seeds, "validation")
-        rows.append(Row(variant, parameters, validation, tables[variant.unit], validated, against))
+        rows.append(Row(variant, parameters, validation, test, validated, against))
     return rows
 
 
-def _tables(jobs: Sequence[Job], unit: str, seeds: Sequence[int], split: str) -> list[Predictions]:
-    """Predictions of a unit, one table a seed; the folds of a seed are put together."""
-    folders = [job.folder for job in jobs if job.unit.name == unit]
-    per_seed = len(folders) // len(seeds)
-    tables = [read_predictions(folder / f"predictions_{split}.csv") for folder in folders]
-    return [Predictions.join(tables[i : i + per_seed]) for i in range(0, len(tables), per_seed)]
+def _result(
+    jobs: Sequence[Job], variant: Variant, n_seeds: int
+) -> tuple[int, list[float], list[Predictions], list[Predictions]]:
+    """Parameters; of each seed, its folds put together: validation figure, predictions of test and of validation."""
+    if variant.rule is None:
+        folders = _folders(jobs, variant.unit)
+        best = [best_epoch(folder, RegressionModule.monitor, RegressionModule.mode) for folder in folders]
+        figures = [figure[RegressionModule.monitor] for figure in best]
+        tables = [[read_predictions(f / f"predictions_{s}.csv") for f in folders] for s in ("test", "validation")]
+        parameters = trained_parameters(folders[0] / BEST)
+    else:
+        parts = [_folders(jobs, unit) for unit in variant.parts]
+        made = [
+            variant.rule(
+                *([read_predictions(f / f"predictions_{s}.csv") for f in each] for s in ("validation", "test"))
+            )
+            for each in zip(*parts, strict=True)
+        ]
+        figures = [_accuracy(ensemble.validation) for ensemble in made]
+        tables = [[ensemble.test for ensemble in made], [ensemble.validation for ensemble in made]]
+        later = [folders[0] for unit, folders in zip(variant.parts, parts, strict=True) if unit not in STAGE1]
+        parameters = made[0].parameters + sum(trained_parameters(folder / BEST) for folder in later)
+    per_seed = len(figures) // n_seeds
+    test, validated = (
+        [Predictions.join(split[i : i + per_seed]) for i in range(0, len(split), per_seed)] for split in tables
+    )
+    return parameters, np.array(figures).reshape(n_seeds, -1).mean(axis=1).tolist(), test, validated
+
+
+def _folders(jobs: Sequence[Job], unit: str) -> list[Path]:
+    return [job.folder for job in jobs if job.unit.name == unit]
 
 
 def trained_parameters(checkpoint: str | os.PathLike[str]) -> int:
@@ -201,7 +248,11 @@ def extremes_table(rows: Sequence[Row]) -> str:
 
 
 def _scores(row: Row) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.array([1 - np.nanmean(np.abs(table.predicted - table.true), axis=0).mean() for table in row.test])
+    return np.array([_accuracy(table) for table in row.test])
+
+
+def _accuracy(table: Predictions) -> float:
+    return float(1 - np.nanmean(np.abs(table.predicted - table.true), axis=0).mean())
 
 
 def _p(row: Row, reference: str) -> float:
@@ -222,7 +273,9 @@ def write_ablation(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Pa
     plain: list[dict[str, Any]] = []
     for row in rows:
         line: dict[str, Any] = {
-            **vars(row.variant),
+            "group": row.variant.group,
+            "title": row.variant.title,
+            "unit": row.variant.unit,
             "parameters": row.parameters,
             "seeds": len(row.test),
             "validation": float(np.mean(row.validation)),

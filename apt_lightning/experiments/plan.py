@@ -31,6 +31,8 @@ class Unit:
     """Further flags."""
     test: bool = True
     """Evaluate it on the test split; sweeps must not."""
+    reseed: int = 0
+    """Added to the seed: the same training from other weights, on the same earlier stages."""
 
 
 _STAGE1 = {"audio_ckpt": "stage1_audio", "visual_ckpt": "stage1_visual", "text_ckpt": "stage1_text"}

@@ -91,8 +91,8 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                 if settings.overlay is not None:
                     files += [f for f in [Path(settings.overlay, f"{unit.config}.yaml")] if f.is_file()]
                 flags = [
-                    f"--seed_everything={seed}",
-                    f"--data.seed={seed}",
+                    f"--seed_everything={seed + unit.reseed}",
+                    f"--data.seed={seed + unit.reseed}",
                     *split,
                     *settings.options,
                     *unit.options,  # last, so that no general flag undoes what makes the unit

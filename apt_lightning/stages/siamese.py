@@ -33,6 +33,7 @@ class SiameseModule(BaseModule):
         audio_ckpt: Stage-1 checkpoint.
         visual_ckpt: Stage-1 checkpoint.
         text_ckpt: Stage-1 checkpoint.
+        modalities: Modalities to embed.
         embedding_dim: Size E of the embedding.
         hidden_dims: Sizes of the two hidden layers.
         dropout: Dropout after the first hidden layer.
@@ -60,6 +61,7 @@ class SiameseModule(BaseModule):
         audio_ckpt: str | None = None,
         visual_ckpt: str | None = None,
         text_ckpt: str | None = None,
+        modalities: list[str] = list(MODALITIES),  # noqa: B006  (plain data; never changed)
         embedding_dim: int = 128,
         hidden_dims: list[int] = [200, 200],  # noqa: B006  (plain data for jsonargparse; never changed)
         dropout: float = 0.5,
@@ -82,7 +84,7 @@ class SiameseModule(BaseModule):
             self.encoders = ModalityEncoders(upstream["encoders"])
         else:
             paths = {"audio": audio_ckpt, "visual": visual_ckpt, "text": text_ckpt}
-            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in MODALITIES})
+            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in modalities})
             upstream = {"encoders": specifications}
             self.entry |= entry
         self.hparams["upstream"] = upstream

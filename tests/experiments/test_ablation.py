@@ -23,11 +23,12 @@ from apt_lightning.training.callbacks import best_epoch
 @pytest.fixture(scope="module")
 def ablated(feature_run):
     """Controls and anchors only; the other variants differ by nothing but flags."""
-    kept = [variant for variant in VARIANTS if variant.group in ("embeddings", "anchors")]
+    groups = ("embeddings", "embeddings, equal steps", "anchors", "ensembles")
+    kept = [variant for variant in VARIANTS if variant.group in groups or variant.unit == "stage4_av"]
     before = {file: file.stat().st_mtime_ns for file in feature_run.glob("seed42/*/best.ckpt")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "VARIANTS", [v for v in VARIANTS if v.unit == "stage2"] + kept)
-        names = {variant.unit for variant in kept} | {"stage3_all", "stage3_soft"}
+        names = {variant.unit for variant in kept} | {"stage3_all", "stage3_soft", "stage3_av", "stage2_again"}
         units = [u for u in ABLATION_UNITS if u in ablation.UNITS or u.name in names]
         patch.setattr(ablation, "ABLATION_UNITS", units)
         config = feature_run / "ablate.json"
@@ -54,6 +55,8 @@ def test_files_hold_what_the_prediction_tables_say(ablated):
     plain = {line["unit"]: line for line in json.loads((folder / "ablation.json").read_text())["variants"]}
     assert list(lines) == [row.variant.unit for row in rows]
     for unit, line in lines.items():
+        if unit in [variant.unit for variant in ablation.ENSEMBLES]:
+            continue
         true, predicted = predictions(folder, unit)
         accuracy = 1 - np.abs(predicted - true).mean()
         assert float(line["test"]) == pytest.approx(accuracy, abs=1e-12)
@@ -74,7 +77,47 @@ def test_table_names_the_choice_by_validation_not_by_test(ablated):
     text = ablation_table(rows)
     best = max(rows, key=lambda row: row.validation[0]).variant
     assert f"the only split to choose by: {best.group}, {best.title}." in text
-    assert text.count("\n| embeddings") == 3
+    assert text.count("\n| embeddings ") == 3 and text.count("\n| embeddings, equal steps ") == 3
+
+
+def test_the_mean_of_two_stages_2_is_of_two_trainings_on_one_stage_1(ablated):
+    folder, rows = ablated
+    row = next(row for row in rows if row.variant.unit == "two_stages2")
+    sides = [predictions(folder, unit) for unit in ("stage2", "stage2_again")]
+    mean = np.mean([predicted for _, predicted in sides], axis=0)
+    np.testing.assert_allclose(row.test[0].predicted, mean, atol=1e-12)
+    assert np.abs(sides[0][1] - sides[1][1]).max() > 1e-4
+    one, two = (load_module(str(folder / "seed42" / unit / "best.ckpt")) for unit in ("stage2", "stage2_again"))
+    for a, b in zip(one.encoders.parameters(), two.encoders.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert row.parameters == 2 * sum(p.numel() for p in one.parameters() if p.requires_grad)
+
+
+def test_ensembles_of_stage_1_are_those_of_its_prediction_tables(ablated):
+    from apt_lightning.evaluation.ensembles import late_fusion, ridge_stack
+    from apt_lightning.evaluation.predictions import read_predictions
+
+    folder, rows = ablated
+    for unit, rule in (("late_fusion", late_fusion), ("ridge_stack", ridge_stack)):
+        row = next(row for row in rows if row.variant.unit == unit)
+        tables = {
+            split: [read_predictions(folder / "seed42" / name / f"predictions_{split}.csv") for name in ablation.STAGE1]
+            for split in ("validation", "test")
+        }
+        expected = rule(tables["validation"], tables["test"])
+        np.testing.assert_allclose(row.test[0].predicted, expected.test.predicted)
+        own = expected.validation
+        assert row.validation[0] == pytest.approx(1 - np.abs(own.predicted - own.true).mean())
+        assert row.parameters == expected.parameters
+
+
+def test_equal_steps_are_equal_and_subsets_hold_their_modalities(ablated):
+    folder, _ = ablated
+    names = [f"stage4_steps_{title}" for title in ("trained", "untrained", "none")]
+    files = [torch.load(folder / "seed42" / name / "last.ckpt", weights_only=True) for name in names]
+    assert len({(file["global_step"], file["epoch"]) for file in files}) == 1
+    for name in ("stage3_av", "stage4_av"):
+        assert load_module(str(folder / "seed42" / name / "best.ckpt")).modalities == ("audio", "visual")
 
 
 def test_controls_are_as_large_as_the_method(ablated):
@@ -136,22 +179,24 @@ def test_flags_are_accepted(unit, capsys):
     plain = capsys.readouterr().out
     assert main([*base[:-1], *unit.options, "--print_config"]) == 0
     assert (capsys.readouterr().out != plain) == bool(unit.options)
+    assert unit.options or unit.needs != ablation._UNIT[unit.config].needs or unit.reseed
 
 
 def test_variants_cover_the_issue():
     groups = {variant.group: [] for variant in VARIANTS}
     for variant in VARIANTS:
         groups[variant.group].append(variant.unit)
-    assert len(groups["modalities"]) == 7
+    assert len(groups["modalities"]) == 10
+    assert len(groups["embeddings, equal steps"]) == len(groups["ensembles"]) == 3
     assert set(groups) >= {"embeddings", "anchors", "embedding size", "loss of stages 2 and 4"}
     names = [unit.name for unit in ABLATION_UNITS]
     assert len(set(names)) == len(names)
     for i, unit in enumerate(ABLATION_UNITS):
         assert set(unit.needs.values()) <= set(names[:i])
-    assert {variant.unit for variant in VARIANTS} <= set(names)
+    assert {unit for variant in VARIANTS for unit in variant.parts or (variant.unit,)} <= set(names)
 
 
-def test_folds_of_a_seed_are_put_together(tmp_path):
+def test_folds_of_a_seed_are_put_together(tmp_path, monkeypatch):
     """Seeds are rows, folds are joined, in the order of the runner's jobs."""
     from apt_lightning.evaluation.predictions import Predictions, write_predictions
     from apt_lightning.experiments.runner import Job
@@ -166,7 +211,11 @@ def test_folds_of_a_seed_are_put_together(tmp_path):
             )
             write_predictions(folder / "predictions_test.csv", table)
             jobs += [Job(unit, folder, [], "") for unit in ablation.UNITS if unit.name == "stage2"]
-    first, second = ablation._test(jobs, "stage2", [1, 2])
+    monkeypatch.setattr(ablation, "best_epoch", lambda folder, *_: {"val/accuracy": float(folder.parent.name[-1])})
+    monkeypatch.setattr(ablation, "trained_parameters", lambda file: 7)
+    variant = next(v for v in VARIANTS if v.unit == "stage2")
+    parameters, validation, (first, second) = ablation._result(jobs, variant, 2)
+    assert (parameters, validation) == (7, [2, 2])
     assert first.clips == second.clips == ["1.mp4", "2.mp4", "3.mp4"]
     assert (first.predicted == 0.1).all() and (second.predicted == 0.2).all()
 
