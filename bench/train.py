@@ -10,7 +10,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +50,7 @@ STAGES: dict[str, Callable[[], BaseModule]] = {
 }
 
 
-def data_module(n_train: int, n_validation: int) -> FirstImpressionsDataModule:
+def data_module(n_train: int, n_validation: int) -> tuple[FirstImpressionsDataModule, FrozenFeatures]:
     """Random features and labels of the real set's spread, without a store."""
     rng = np.random.default_rng(0)
     n = n_train + n_validation
@@ -63,24 +62,22 @@ def data_module(n_train: int, n_validation: int) -> FirstImpressionsDataModule:
     ]
     kinds = dict.fromkeys(ENCODERS, "features")
     data = FirstImpressionsDataModule("none", batch_size=128)
-    data._store = SimpleNamespace(clips=clips, present=np.ones((n, 3), bool), kinds=kinds)  # type: ignore[assignment]
+    data.store = SimpleNamespace(clips=clips, present=np.ones((n, 3), bool), kinds=kinds)  # type: ignore[assignment]
     data.scratch = tempfile.TemporaryDirectory()  # type: ignore[attr-defined]
     columns = []
     for name in ENCODERS:
         file = Path(data.scratch.name, f"{name}.npy")  # type: ignore[attr-defined]
         np.save(file, rng.random((n, 256), dtype=np.float32))
         columns.append(torch.from_numpy(np.load(file, mmap_mode="c")))  # as the cache of frozen features is read
-    features = FrozenFeatures(columns)
-    on_device = cache(lambda: features.to(data.trainer.strategy.root_device if data.trainer else torch.device("cpu")))
-    data.features = on_device  # type: ignore[method-assign]
-    return data
+    return data, FrozenFeatures(columns)
 
 
 def with_lightning(name: str, n_train: int, n_validation: int, epochs: int) -> float:
     """Seconds of ``apt fit``'s own trainer, its checkpoints and tables included."""
     seed_everything(0, verbose=False)
     module = STAGES[name]()
-    data = data_module(n_train, n_validation)
+    data, features = data_module(n_train, n_validation)
+    module.features = lambda store: features  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             **TRAINER_DEFAULTS,
@@ -100,8 +97,8 @@ def bare(name: str, n_train: int, n_validation: int, epochs: int) -> float:
     """Seconds of a loop that does the same arithmetic and nothing else: no checkpoint, no table, no bar."""
     seed_everything(0, verbose=False)
     module = STAGES[name]()
-    data = data_module(n_train, n_validation)
-    features = torch.stack(data.features().columns, dim=1)
+    data, frozen = data_module(n_train, n_validation)
+    features = torch.stack(frozen.columns, dim=1)
     labels = torch.tensor([clip.traits for clip in data.store.clips], dtype=torch.float32)
     if isinstance(module, SiameseModule):
         module.loss.set_statistics(labels.mean(0), labels.std(0, correction=0))

@@ -14,6 +14,8 @@ class Inputs(NamedTuple):
     """(B, N) vectors, (B, F, 3, H, W) frames, or (B, K) word numbers. Rows of absent clips are zero."""
     length: Tensor | None
     """(B,) frames or tokens that count; None for vectors."""
+    augment: bool = False
+    """Whether the encoder may change crop and colours of the frames: in training."""
 
 
 class Batch(NamedTuple):

@@ -18,6 +18,7 @@ from apt_lightning.evaluation.equivalence import MARGIN
 from apt_lightning.evaluation.foreign.match import Submission, on_common_clips
 from apt_lightning.evaluation.foreign.reference import Reference
 from apt_lightning.evaluation.metrics import Scores, comparison_table, score_by_seen
+from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import Comparison, compare, holm
 from apt_lightning.evaluation.spread import (
@@ -28,7 +29,6 @@ from apt_lightning.evaluation.spread import (
     plausibility_text,
 )
 from apt_lightning.evaluation.tables import interval, p_value, render
-from apt_lightning.experiments.plan import report_stage
 
 FloatArray = npt.NDArray[np.float64]
 

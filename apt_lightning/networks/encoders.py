@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apt_lightning.common.batch import Batch
-from apt_lightning.networks.frames import centre_crop, resize
+from apt_lightning.networks.frames import augment_frames, centre_crop, resize
 from apt_lightning.networks.layers import dense, initialise
 
 
@@ -39,7 +39,7 @@ class VectorEncoder(nn.Module):
         self.low.copy_(values.amin(dim=0))
         self.high.copy_(values.amax(dim=0))
 
-    def forward(self, values: Tensor, length: Tensor | None = None) -> Tensor:
+    def forward(self, values: Tensor, length: Tensor | None = None, augment: bool = False) -> Tensor:
         """Map (B, dim) raw vectors to (B, output_dim); values outside the training range are clipped."""
         span = (self.high - self.low).clamp_min(torch.finfo(self.low.dtype).tiny)
         features: Tensor = self.layers(((values - self.low) / span).clamp(0, 1))
@@ -76,12 +76,22 @@ class FrameEncoder(nn.Module):
         initialise(self)
         self.backbone.to(memory_format=torch.channels_last)
 
-    def view(self, frames: Tensor) -> Tensor:
-        """Turn (B, F, 3, H, W) uint8 frames of any size into what :meth:`forward` takes, with a centre crop."""
-        return centre_crop(resize(frames, self.frame_size), self.crop)
+    @torch.compiler.disable  # its random draws and odd sizes are not worth compiling
+    def view(self, frames: Tensor, augment: bool = False) -> Tensor:
+        """Turn (B, F, 3, H, W) uint8 frames into (B, F, 3, crop, crop) in [-1, 1]: the centre, or augmented."""
+        change = augment_frames if augment else centre_crop
+        return change(resize(frames, self.frame_size), self.crop).to(self.layers[0].weight.dtype)
 
-    def forward(self, values: Tensor, length: Tensor) -> Tensor:
-        """Map (B, F, 3, H, W) frames in [-1, 1], of which the first ``length`` (B,) count, to (B, output_dim)."""
+    def forward(self, values: Tensor, length: Tensor, augment: bool = False) -> Tensor:
+        """Map (B, F, 3, H, W) uint8 frames, of which the first ``length`` (B,) count, to (B, output_dim).
+
+        Args:
+            values: Stored frames of any size.
+            length: Frames that count, of each clip.
+            augment: Crop at random and change the colours (:func:`apt_lightning.networks.frames.augment_frames`);
+                the centre crop otherwise.
+        """
+        values = self.view(values, augment)
         n_clips, n_frames = values.shape[:2]
         frames = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         per_frame = self.backbone(frames).view(n_clips, n_frames, -1)
@@ -122,7 +132,7 @@ class TokenEncoder(nn.Module):
         text = bytes(self.words.cpu().numpy()).decode("utf-8")
         return text.split("\n") if text else []
 
-    def forward(self, values: Tensor, length: Tensor) -> Tensor:
+    def forward(self, values: Tensor, length: Tensor, augment: bool = False) -> Tensor:
         """Map (B, K) word numbers, of which the first ``length`` (B,) count, to (B, 2 * hidden_dim)."""
         length = length.clamp(min=1)
         vectors = self.dropout(self.table[values])
@@ -165,10 +175,14 @@ class ModalityEncoders(nn.Module):
         """Names, in the order of the feature columns."""
         return tuple(self.encoders)
 
+    @property
+    def vocabulary(self) -> list[str] | None:
+        """Words of the text encoder's table; None if no encoder reads words."""
+        for encoder in self.encoders.values():
+            if isinstance(encoder, TokenEncoder):
+                return encoder.vocabulary
+        return None
+
     def forward(self, batch: Batch) -> Tensor:
         """Encode a raw batch to (B, M, 256); rows of absent modalities hold numbers that no stage reads."""
-        columns = []
-        for name, encoder in self.encoders.items():
-            inputs = batch.inputs[name]
-            columns.append(encoder(inputs.values, inputs.length))
-        return torch.stack(columns, dim=1)
+        return torch.stack([encoder(*batch.inputs[name]) for name, encoder in self.encoders.items()], dim=1)

@@ -29,7 +29,7 @@ def centre_crop(frames: Tensor, size: int) -> Tensor:
     return _to_range(TF.center_crop(frames, [size, size]).float() / 255)
 
 
-def augment(frames: Tensor, size: int) -> Tensor:
+def augment_frames(frames: Tensor, size: int) -> Tensor:
     """Random crop, flip, hue, brightness, saturation and contrast: one draw a clip, shared by its frames.
 
     torchvision's ``ColorJitter`` scales the brightness where the paper adds to it, so it is not used.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,12 +15,13 @@ from apt_lightning import __version__
 from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.common.traits import TRAITS, TraitStatistics
-from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
+from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.data.store.reader import Store
+from apt_lightning.networks.encoders import ModalityEncoders, TokenEncoder
 from apt_lightning.stages.checkpoint import FORMAT, StageFile, read_stage, restore
+from apt_lightning.stages.frozen import FrozenFeatures, frozen_features
 from apt_lightning.stages.resume import take_over
-
-if TYPE_CHECKING:
-    from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 
 _EPOCH_STRIDE = 1_000_003
 """A prime that keeps the generator seeds of epochs and ranks apart."""
@@ -67,6 +68,7 @@ class BaseModule(LightningModule):
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._seed = 0
+        self._features: tuple[str, FrozenFeatures] | None = None
 
     @classmethod
     def of_file(cls, file: StageFile) -> Self:
@@ -112,11 +114,6 @@ class BaseModule(LightningModule):
         return None
 
     @property
-    def frame_encoder(self) -> FrameEncoder:
-        """The encoder of the frames, which knows their size."""
-        return next(module for module in self.modules() if isinstance(module, FrameEncoder))
-
-    @property
     def statistics(self) -> TraitStatistics:
         """Mean and deviation of the training labels, which cut the classes."""
         return TraitStatistics(self.trait_mean.double().cpu().numpy(), self.trait_sd.double().cpu().numpy())
@@ -124,7 +121,7 @@ class BaseModule(LightningModule):
     @property
     def data(self) -> FirstImpressionsDataModule:
         """The trainer's data module."""
-        return cast("FirstImpressionsDataModule", self.trainer.datamodule)  # type: ignore[attr-defined]
+        return cast(FirstImpressionsDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def freeze_submodule(self, name: str) -> None:
         """Stop training a submodule: no gradients, always in eval mode."""
@@ -202,6 +199,27 @@ class BaseModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.entry = dict(checkpoint.get("apt", {}))
         take_over(self.trainer, self, checkpoint)
+
+    def features(self, store: Store) -> FrozenFeatures | None:
+        """Features of the frozen encoders for every clip of a store, on the training device; None in stage 1."""
+        if self.encoders is None:
+            return None
+        key = f"{store.fingerprint} {self.trainer.precision}"
+        if self._features is None or self._features[0] != key:
+            strategy = self.trainer.strategy
+            features = frozen_features(
+                self.encoders,
+                lambda name: ClipDataset(store, [name], vocabulary=self.vocabulary),
+                store.path / "frozen",
+                key,
+                strategy.root_device,
+                self.trainer.precision_plugin.forward_context,
+                self.trainer.global_rank,
+                self.trainer.world_size,
+                strategy.barrier,
+            )
+            self._features = key, features.to(strategy.root_device)
+        return self._features[1]
 
     def encode(self, batch: Batch) -> Tensor:
         """Features (B, M, Q) of the frozen encoders: those of the batch, or computed from its raw inputs."""

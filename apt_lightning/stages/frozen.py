@@ -7,18 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from apt_lightning.common.batch import Inputs
 from apt_lightning.common.files import TEMPORARY, locked, replacing
-from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders, TokenEncoder
-
-if TYPE_CHECKING:
-    from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders
 
 CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""
@@ -152,19 +150,14 @@ def _encode(
         for start in range(chunk.start, chunk.stop, BATCH):
             batch = clips[torch.arange(start, min(start + BATCH, chunk.stop))]
             (inputs,) = batch.inputs.values()
-            values = inputs.values.to(device)
-            if isinstance(encoder, FrameEncoder):
-                values = encoder.view(values)
-            length = None if inputs.length is None else inputs.length.to(device)
-            encoded = encoder(values, length).float() * batch.present.to(device)
+            encoded = encode_inputs(encoder, inputs, device).float() * batch.present.to(device)
             parts.append(encoded.cpu().numpy())
             bar.update(len(batch.positions))
     return np.concatenate(parts)
 
 
-def vocabulary_of(encoders: ModalityEncoders) -> list[str] | None:
-    """Words of the text encoder's table; None if no encoder reads words."""
-    for encoder in encoders.encoders.values():
-        if isinstance(encoder, TokenEncoder):
-            return encoder.vocabulary
-    return None
+def encode_inputs(encoder: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
+    """Features (B, Q) of one modality's raw inputs, computed on ``device``."""
+    length = None if inputs.length is None else inputs.length.to(device)
+    features: Tensor = encoder(inputs.values.to(device), length)
+    return features

@@ -17,8 +17,8 @@ from apt_lightning.networks.fusion import matched_dims
 from apt_lightning.networks.layers import initialise
 from apt_lightning.stages.checkpoint import read_stage
 from apt_lightning.stages.frozen import CHUNK
-from apt_lightning.stages.load import modality_encoders, stage_encoders, stage_fusion, stage_siamese
 from apt_lightning.stages.regression import RegressionModule
+from apt_lightning.stages.upstream import modality_encoders, stage_encoders, stage_fusion, stage_siamese
 
 
 class FusionModule(RegressionModule):
@@ -179,8 +179,10 @@ class FusionModule(RegressionModule):
         columns = [MODALITIES.index(name) for name in self.modalities]
         total = torch.zeros_like(network.missing, dtype=torch.float64)
         count = torch.zeros(len(columns), 1, dtype=torch.float64, device=self.device)
+        features = self.features(self.data.store)
+        assert features is not None
         for rows in torch.split(self.data.positions("train"), CHUNK):
-            values = self.data.features()[rows].to(self.device)
+            values = features[rows].to(self.device)
             present = torch.from_numpy(self.data.store.present[rows][:, columns]).to(self.device)
             if isinstance(network, FinalNet):
                 values = network.embed(values, present)

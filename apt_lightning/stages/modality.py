@@ -161,8 +161,7 @@ class ModalityModule(RegressionModule):
 
     @override
     def forward(self, batch: Batch) -> Tensor:
-        inputs = batch.inputs[self.modality]
-        scores: Tensor = self.head(self.encoder(inputs.values, inputs.length))
+        scores: Tensor = self.head(self.encoder(*batch.inputs[self.modality]))
         return torch.where(batch.present, scores, self.trait_mean)
 
     @override

@@ -22,6 +22,7 @@ from apt_lightning.data.text.word_vectors import WordVectors
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
+from apt_lightning.stages.frozen import encode_inputs
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -80,9 +81,7 @@ class Scorer:
                 notes.append(f"no {name}: {reason}")
                 columns.append(None)
             else:
-                length = None if inputs.length is None else inputs.length.to(self._device)
-                values = inputs.values.to(self._device)
-                columns.append(encoder(encoder.view(values) if isinstance(encoder, FrameEncoder) else values, length))
+                columns.append(encode_inputs(encoder, inputs, self._device))
             present.append(inputs is not None)
         known = next(
             (column for column in columns if column is not None), torch.zeros(1, self._feature_dim, device=self._device)

@@ -19,7 +19,7 @@ from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilar
 from apt_lightning.networks import ModalityEncoders, SiameseNet
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.distributed import Rows, gather, gather_rows, process_share
-from apt_lightning.stages.load import modality_encoders
+from apt_lightning.stages.upstream import modality_encoders
 
 
 class SiameseModule(BaseModule):

@@ -17,9 +17,9 @@ from apt_lightning.common.errors import AptError, CheckpointError, DataError, Us
 from apt_lightning.common.files import write_text
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
+from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
 from apt_lightning.evaluation.retrieval import retrieval_table
-from apt_lightning.experiments.plan import report_stage
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import StageFile, read_stage, update_entry
 from apt_lightning.stages.fusion import FusionModule

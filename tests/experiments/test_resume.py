@@ -118,8 +118,8 @@ def joining_frozen_features():
 def before_done():
     from apt_lightning.experiments import runner
 
-    write = runner._write_json
-    runner._write_json = lambda path, content: die() if path.name == runner.DONE else write(path, content)
+    write = runner.write_json
+    runner.write_json = lambda path, content: die() if path.name == runner.DONE else write(path, content)
 
 
 def in_test():

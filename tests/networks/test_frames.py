@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import torch
 
-from apt_lightning.networks.frames import _shift_hue, augment, centre_crop, resize
+from apt_lightning.networks.frames import _shift_hue, augment_frames, centre_crop, resize
 
 
 def test_hue_shift_equals_colorsys():
@@ -33,11 +33,11 @@ def test_centre_crop_is_the_middle_scaled_to_minus_one_and_one():
 def test_augmentation_is_one_draw_a_clip_and_stays_in_range():
     torch.manual_seed(0)
     picture = torch.randint(0, 256, (8, 1, 3, 20, 24), dtype=torch.uint8)
-    out = augment(picture.expand(8, 6, 3, 20, 24), 16)
+    out = augment_frames(picture.expand(8, 6, 3, 20, 24), 16)
     assert out.shape == (8, 6, 3, 16, 16)
     assert float(out.min()) >= -1 and float(out.max()) <= 1
     torch.testing.assert_close(out, out[:, :1].expand_as(out))
-    same = augment(picture[:1].expand(8, 1, 3, 20, 24), 16)
+    same = augment_frames(picture[:1].expand(8, 1, 3, 20, 24), 16)
     assert len({tuple(row.flatten().tolist()) for row in same}) > 4
 
 
@@ -47,7 +47,7 @@ def test_augmentation_without_colour_is_a_crop_or_its_mirror(monkeypatch):
     monkeypatch.setattr("apt_lightning.networks.frames.GAIN", (1.0, 1.0))
     torch.manual_seed(1)
     frames = torch.randint(0, 256, (6, 2, 3, 12, 14), dtype=torch.uint8)
-    out = (augment(frames, 10) + 1) / 2 * 255
+    out = (augment_frames(frames, 10) + 1) / 2 * 255
     mirrored = 0
     for clip in range(6):
         crops = {}

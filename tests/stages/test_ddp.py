@@ -178,8 +178,14 @@ def test_each_process_computes_its_share_of_the_frozen_features(tmp_path, vector
     encoders = load_module(str(vectors / "run" / "seed42" / "stage2" / "best.ckpt")).encoders
     store = Store.open(vectors / "store")
     written, thread = [], threading.local()
-    write = features._write
-    monkeypatch.setattr(features, "_write", lambda file, v: (write(file, v), written.append((thread.rank, file.name))))
+    replacing = features.replacing
+
+    def recorded(file):
+        if file.name != features.JOINED:
+            written.append((thread.rank, file.name))
+        return replacing(file)
+
+    monkeypatch.setattr(features, "replacing", recorded)
     together = threading.Barrier(2)
 
     def rank_features(rank):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,18 +18,16 @@ from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.traits import TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
 from apt_lightning.data.collection.name_lists import read_names
+from apt_lightning.data.loading.consumer import Consumer, RawConsumer
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.loading.sampler import IndexBatches
 from apt_lightning.data.store.reader import Store
-from apt_lightning.networks.frames import augment, centre_crop, resize
-from apt_lightning.stages.frozen import FrozenFeatures, frozen_features, vocabulary_of
-
-if TYPE_CHECKING:
-    from apt_lightning.stages.base import BaseModule
 
 
 class FirstImpressionsDataModule(LightningDataModule):
     """ChaLearn First Impressions V2 clips, or any labelled clips, from a store that ``apt prepare`` wrote.
+
+    With a Trainer its batches hold what the stage reads; without one, all modalities of the store as they are.
 
     Args:
         store: Folder of the feature store.
@@ -77,14 +76,11 @@ class FirstImpressionsDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.withhold_test = withhold_test
-        self._features: tuple[int, FrozenFeatures] | None = None
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The open store."""
-        if not hasattr(self, "_store"):
-            self._store = Store.open(self.store_path)
-        return self._store
+        return Store.open(self.store_path)
 
     @override
     def setup(self, stage: str) -> None:
@@ -127,61 +123,38 @@ class FirstImpressionsDataModule(LightningDataModule):
         return trait_statistics(self.labels[self.positions("train").numpy()])
 
     @property
-    def _module(self) -> BaseModule:
+    def _consumer(self) -> Consumer:
         if self.trainer is None:
-            raise UsageError("the data module needs a Trainer: pass it to `trainer.fit(module, datamodule=...)`")
-        return cast("BaseModule", self.trainer.lightning_module)
-
-    def features(self) -> FrozenFeatures:
-        """Features of the module's frozen encoders for every clip, on the training device."""
-        assert self.trainer is not None
-        module = self._module
-        encoders = module.encoders
-        assert encoders is not None
-        if self._features is None or self._features[0] != id(encoders):
-            vocabulary = vocabulary_of(encoders)
-            strategy = self.trainer.strategy
-            was_training = encoders.training
-            features = frozen_features(
-                encoders.eval(),
-                lambda name: ClipDataset(self.store, [name], vocabulary=vocabulary),
-                self.store.path / "frozen",
-                f"{self.store.fingerprint} {self.trainer.precision}",
-                strategy.root_device,
-                self.trainer.precision_plugin.forward_context,
-                self.trainer.global_rank,
-                self.trainer.world_size,
-                strategy.barrier,
-            )
-            encoders.train(was_training)
-            self._features = (id(encoders), features.to(strategy.root_device))
-        return self._features[1]
+            return RawConsumer(tuple(self.store.kinds))
+        return cast(Consumer, self.trainer.lightning_module)
 
     def _dataset(self, training: bool) -> ClipDataset:
-        module = self._module
-        cached = module.encoders is not None and (self.cache_features or not training)
+        consumer = self._consumer
         return ClipDataset(
             self.store,
-            module.modalities,
-            features=self.features() if cached else None,
-            vocabulary=module.vocabulary,
+            consumer.modalities,
+            features=consumer.features(self.store) if self.cache_features or not training else None,
+            vocabulary=consumer.vocabulary,
+            augment=self.augment and training,
         )
 
     def _loader(self, positions: Tensor, training: bool) -> DataLoader[Batch]:
-        assert self.trainer is not None
+        trainer = self.trainer
+        rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         dataset = self._dataset(training)
         sampler = IndexBatches(
             positions,
             self.batch_size if training or dataset.reads_frames else self.eval_batch_size,
             shuffle=training,
             seed=self.seed,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+            rank=rank,
+            world_size=world_size,
         )
         if training and not len(sampler):
             raise UsageError(
                 f"{len(positions)} training clips do not fill one batch of {self.batch_size} on each of"
-                f" {self.trainer.world_size} processes; lower `--data.batch_size`"
+                f" {world_size} processes; lower `--data.batch_size`"
             )
         return DataLoader(
             dataset,
@@ -191,7 +164,7 @@ class FirstImpressionsDataModule(LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             num_workers=self.num_workers if dataset.reads_frames else 0,
             persistent_workers=dataset.reads_frames and self.num_workers > 0,
-            pin_memory=dataset.reads_frames and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=dataset.reads_frames and on_gpu,
         )
 
     @override
@@ -211,15 +184,3 @@ class FirstImpressionsDataModule(LightningDataModule):
     @override
     def predict_dataloader(self) -> DataLoader[Batch]:
         return self._loader(torch.from_numpy(np.flatnonzero(self.usable)), training=False)
-
-    @override
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        visual = batch.inputs.get("visual")
-        if visual is None or visual.values.dtype != torch.uint8:
-            return batch
-        assert self.trainer is not None
-        encoder = self._module.frame_encoder
-        change = augment if self.augment and self.trainer.training else centre_crop
-        frames = change(resize(visual.values, encoder.frame_size), encoder.crop)
-        inputs = {**batch.inputs, "visual": visual._replace(values=frames)}
-        return batch._replace(inputs=inputs)

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from apt_lightning.common.batch import Batch, Inputs
+from apt_lightning.data.loading.consumer import Features
 from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.store.reader import MODALITIES, Store
 from apt_lightning.data.text.tokens import N_SPECIAL, encode
 from apt_lightning.data.text.word_vectors import WordVectors
-from apt_lightning.stages.frozen import FrozenFeatures
 
 
 class ClipDataset(Dataset[Batch]):
@@ -26,16 +26,19 @@ class ClipDataset(Dataset[Batch]):
         features: Cached features for every clip of the store; raw inputs are read if not given.
         vocabulary: Words that the reader's word numbers stand for, row 2 onwards; the store's own if not given.
             Words outside it become the unknown word, and a clip without any other has no text.
+        augment: Let the encoder change crop and colours of the frames.
     """
 
     def __init__(
         self,
         store: Store,
         modalities: Sequence[str],
-        features: FrozenFeatures | None = None,
+        features: Features | None = None,
         vocabulary: Sequence[str] | None = None,
+        augment: bool = False,
     ) -> None:
         self.store = store
+        self.augment = augment
         self.modalities = tuple(modalities)
         self.features = features
         columns = [MODALITIES.index(name) for name in self.modalities]
@@ -94,4 +97,4 @@ class ClipDataset(Dataset[Batch]):
             length[i] = len(pictures)
             if pictures:
                 frames[i, : len(pictures)] = decode_pictures(pictures)
-        return Inputs(frames, length)
+        return Inputs(frames, length, self.augment)

@@ -98,19 +98,13 @@ def _encode(scorer: Any, store: Store, rows: Any) -> tuple[Any, Any]:
     import torch
 
     from apt_lightning.data.loading.dataset import ClipDataset
-    from apt_lightning.stages.frozen import vocabulary_of
 
-    clips = ClipDataset(store, scorer.modalities, vocabulary=vocabulary_of(scorer.encoders))
+    clips = ClipDataset(store, scorer.modalities, vocabulary=scorer.encoders.vocabulary)
     features, present = [], []
     with torch.inference_mode():
         for chunk in rows.split(16):
             batch = clips[chunk]
-            inputs = dict(batch.inputs)
-            visual = inputs.get("visual")
-            if visual is not None and visual.values.dtype == torch.uint8:
-                frames = scorer.encoders.encoders["visual"].view(visual.values)
-                inputs["visual"] = visual._replace(values=frames)
-            features.append(scorer.encoders(batch._replace(inputs=inputs)))
+            features.append(scorer.encoders(batch))
             present.append(batch.present)
     return torch.cat(features), torch.cat(present)
 
