@@ -23,7 +23,8 @@ def clips_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def store_dir(clips_dir, tmp_path_factory):
     """Its feature store."""
-    from apt_lightning.data.preparation.prepare import Options, prepare
+    from apt_lightning.data.preparation.prepare import prepare
+    from apt_lightning.data.preparation.share import Options
 
     folder = tmp_path_factory.mktemp("store") / "store"
     assert prepare(clips_dir, folder, Options(workers=2)) == 0

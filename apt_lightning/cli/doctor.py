@@ -13,7 +13,7 @@ import jsonargparse
 from apt_lightning.common.console import say
 
 if TYPE_CHECKING:
-    from apt_lightning.data.preparation.prepare import Options
+    from apt_lightning.data.preparation.share import Options
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
     """
     from apt_lightning.common.errors import UsageError
     from apt_lightning.data.media.extract import ExtractionSettings
-    from apt_lightning.data.preparation.prepare import Options
+    from apt_lightning.data.preparation.share import Options
 
     for name, value in (
         ("--workers", args.workers),

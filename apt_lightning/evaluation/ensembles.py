@@ -17,6 +17,7 @@ from apt_lightning.evaluation.baselines import STRENGTHS
 from apt_lightning.evaluation.predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
+StringArray = npt.NDArray[np.str_]
 Fitted = Callable[[FloatArray], FloatArray]
 
 GROUPS = 5
@@ -40,7 +41,8 @@ def average(validation: Sequence[Predictions], test: Sequence[Predictions]) -> E
         validation: Predictions of the validation clips, a table a system, the same clips in the same order.
         test: The same of the test clips.
     """
-    return Ensemble(*(_with(tables, _stack(tables).mean(axis=1)) for tables in (validation, test)), 0)
+    means = [_with(tables, _stack(tables).mean(axis=1)) for tables in (validation, test)]
+    return Ensemble(means[0], means[1], parameters=0)
 
 
 def late_fusion(validation: Sequence[Predictions], test: Sequence[Predictions]) -> Ensemble:
@@ -90,12 +92,12 @@ def trait_weights(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum())
 
 
-def _fit_weights(x: FloatArray, y: FloatArray, groups: Sequence[str]) -> Fitted:
+def _fit_weights(x: FloatArray, y: FloatArray, groups: StringArray) -> Fitted:
     weights = np.stack([trait_weights(x[:, :, j], y[:, j]) for j in range(y.shape[1])], axis=1)
     return lambda new: np.einsum("nst,st->nt", new, weights)
 
 
-def _fit_ridge(x: FloatArray, y: FloatArray, groups: Sequence[str]) -> Fitted:
+def _fit_ridge(x: FloatArray, y: FloatArray, groups: StringArray) -> Fitted:
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GridSearchCV, GroupKFold
     from sklearn.pipeline import make_pipeline
@@ -113,7 +115,7 @@ def _fit_ridge(x: FloatArray, y: FloatArray, groups: Sequence[str]) -> Fitted:
 def _fitted(
     validation: Sequence[Predictions],
     test: Sequence[Predictions],
-    fit: Callable[[FloatArray, FloatArray, Sequence[str]], Fitted],
+    fit: Callable[[FloatArray, FloatArray, StringArray], Fitted],
     parameters: int,
 ) -> Ensemble:
     """Fit on all labelled validation clips for test, and without each group of sources for that group."""

@@ -72,8 +72,8 @@ def neighbours(
         DataError: If no training clip with features, or no validation clip, has all its labels.
     """
     names = np.asarray(sources)
-    seen = ~np.all([np.isnan(block).all(axis=1) for block in blocks], axis=0)
-    complete = ~np.isnan(labels).any(axis=1)
+    seen = np.asarray(~np.stack([np.isnan(block).all(axis=1) for block in blocks]).all(axis=0))
+    complete = np.asarray(~np.isnan(labels).any(axis=1))
     train, validation = train[complete[train]], validation[complete[validation]]
     floor = labels[train].mean(axis=0) if len(train) else np.empty(0)
     train = train[seen[train]]

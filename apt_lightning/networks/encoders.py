@@ -76,11 +76,11 @@ class FrameEncoder(nn.Module):
         initialise(self)
         self.backbone.to(memory_format=torch.channels_last)
 
-    @torch.compiler.disable  # its random draws and odd sizes are not worth compiling
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # random draws and odd sizes are not worth compiling
     def view(self, frames: Tensor, augment: bool = False) -> Tensor:
         """Turn (B, F, 3, H, W) uint8 frames into (B, F, 3, crop, crop) in [-1, 1]: the centre, or augmented."""
         change = augment_frames if augment else centre_crop
-        return change(resize(frames, self.frame_size), self.crop).to(self.layers[0].weight.dtype)
+        return change(resize(frames, self.frame_size), self.crop).to(next(self.layers.parameters()).dtype)
 
     def forward(self, values: Tensor, length: Tensor, augment: bool = False) -> Tensor:
         """Map (B, F, 3, H, W) uint8 frames, of which the first ``length`` (B,) count, to (B, output_dim).

@@ -41,8 +41,7 @@ def take_over(trainer: Trainer, module: LightningModule, checkpoint: dict[str, A
         raise CheckpointError(f"the checkpoint holds weights only, no {missing[0]}: training cannot go on from it")
     for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
         _same_form(getattr(trainer, name).state_dict(), _part(checkpoint["loops"], name), f"loops.{name}")
-    configured = module.configure_optimizers()
-    assert isinstance(configured, dict)
+    configured: Any = module.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
     match checkpoint["optimizer_states"], checkpoint["lr_schedulers"]:
         case [dict(state)], [dict(times)]:

@@ -33,7 +33,7 @@ def model_class(file: StageFile, asked: Namespace | None, imported: type[BaseMod
     """
     if asked is None or imported is None:
         return module_class(file.stage)
-    settings: dict[str, Any] = vars(asked.get("init_args") or Namespace())
+    settings: dict[str, Any] = vars(asked["init_args"]) if asked.get("init_args") else {}
     stages = [stage for stage in COMMANDS if issubclass(imported, module_class(stage))]
     if "modality" in settings:
         stages = [stage for stage in stages if stage == settings["modality"]]

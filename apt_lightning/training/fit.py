@@ -30,7 +30,7 @@ from apt_lightning.training.callbacks import BEST, LAST, AtomicCheckpointIO, Epo
 from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
-from apt_lightning.training.run_folder import CONFIG, check_free, clear, held
+from apt_lightning.training.run_folder import CONFIG, check_free, clear, held, is_dry_run
 
 __all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
@@ -182,10 +182,10 @@ class AptCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         config = self.config[subcommand]
         with held(self._folder, self.trainer):
-            if subcommand == "fit" and not self.trainer.fast_dev_run and self.trainer.is_global_zero:
+            if subcommand == "fit" and not is_dry_run(self.trainer) and self.trainer.is_global_zero:
                 check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
             super()._run_subcommand(subcommand)
-        if self.trainer.fast_dev_run and self.trainer.is_global_zero:
+        if is_dry_run(self.trainer) and self.trainer.is_global_zero:
             print("dry run: nothing was written")
 
     @override
@@ -238,7 +238,7 @@ class AptCLI(LightningCLI):
 
     def _write(self, split: str, show: bool) -> None:
         """Write what the last pass over a split found: predictions, or the embedding space of stage 3."""
-        if self.trainer.fast_dev_run:
+        if is_dry_run(self.trainer):
             return
         model: BaseModule = self.model
         if isinstance(model, SiameseModule):
@@ -280,7 +280,7 @@ class AptCLI(LightningCLI):
         best, callback = self._folder / BEST, self.trainer.checkpoint_callback
         score = callback.best_model_score if isinstance(callback, ModelCheckpoint) else None
         if score is None or not best.is_file():
-            if not self.trainer.fast_dev_run and self.trainer.is_global_zero:
+            if not is_dry_run(self.trainer) and self.trainer.is_global_zero:
                 print(f"{self._folder / LAST}: trained without validation, so there is no {BEST}")
             return
         figure = float(score)

@@ -24,6 +24,11 @@ _FREE = ("num_workers", "eval_batch_size", "store")
 """Settings of the data that may change when a training goes on: a store may move."""
 
 
+def is_dry_run(trainer: Trainer) -> bool:
+    """Whether ``fast_dev_run`` was asked for: such a run leaves no trace."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by Lightning's data connector
+
+
 @contextmanager
 def held(folder: Path, trainer: Trainer) -> Iterator[None]:
     """Hold a run folder while this process and those that train with it write there.
@@ -38,7 +43,7 @@ def held(folder: Path, trainer: Trainer) -> Iterator[None]:
             f"the launcher started {tasks} processes, but `--trainer.devices` x `--trainer.num_nodes` is {wanted}:"
             " they would train over each other; make the numbers equal"
         )
-    if trainer.fast_dev_run or not trainer.is_global_zero:
+    if is_dry_run(trainer) or not trainer.is_global_zero:
         yield
         return
     with locked(folder / LOCK):

@@ -8,7 +8,7 @@ from mutants import mutate
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.media.extract import ExtractionSettings
 from apt_lightning.data.preparation.pool import Job, Task, run_pool
-from apt_lightning.data.preparation.prepare import settings_of
+from apt_lightning.data.preparation.share import settings_of
 
 
 def small_clip(path, seconds=1.0, rate=44100):

@@ -11,7 +11,8 @@ from places import HELPERS
 
 from apt_lightning.common.errors import AptError
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
 from apt_lightning.stages.checkpoint import FORMAT, read_stage
 

@@ -6,7 +6,7 @@ import numpy as np
 from fake_extract import expected, write_clip
 
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.preparation.prepare import Options
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
 
 OPTIONS = Options(extract="fake_extract:extract", workers=2, seconds=60)

@@ -110,7 +110,7 @@ def _check(data: bytes, allowed: Set[str], instructions: int, tuples: int) -> No
         if tuples < 0 or (name in _GETS and int(argument or 0) in arguments):
             raise pickle.UnpicklingError("it holds tuples")
         fresh = [] if name in _TUPLES else None
-        stack.run(opcode, int(argument) if name in _GETS else 0)
+        stack.run(opcode, int(argument or 0) if name in _GETS else 0)
 
 
 class _Stack:

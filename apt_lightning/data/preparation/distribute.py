@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from apt_lightning.common.console import interruptible, quiet
 from apt_lightning.common.processes import die_with
-from apt_lightning.data.preparation.prepare import Options, extract
+from apt_lightning.data.preparation.share import Options, extract
 from apt_lightning.data.store.rows import Row
 
 

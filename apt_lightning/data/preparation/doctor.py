@@ -20,7 +20,7 @@ from apt_lightning.data.collection.folder import others_text
 from apt_lightning.data.faults import FAULTS, Fault, Outcome
 from apt_lightning.data.preparation.index import index_entries
 from apt_lightning.data.preparation.pool import Job, Task, run_pool
-from apt_lightning.data.preparation.prepare import DEFAULTS, Options, settings_of, worker_count
+from apt_lightning.data.preparation.share import DEFAULTS, Options, settings_of, worker_count
 from apt_lightning.data.store.reader import Store, duplicates, needs_row
 from apt_lightning.data.store.rows import status_of
 from apt_lightning.data.text.tokens import tokenize

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -165,7 +165,7 @@ def _source_ids(n: int, rng: np.random.Generator) -> list[str]:
     return ["".join(row) for row in letters]
 
 
-def _claim(root: Path, settings: dict[str, object]) -> None:
+def _claim(root: Path, settings: Mapping[str, object]) -> None:
     """Record the settings in ``synthetic.json``, or make sure that the folder was made with the same ones."""
     record = root / "synthetic.json"
     if record.exists():

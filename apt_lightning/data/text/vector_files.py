@@ -8,11 +8,11 @@ import gzip
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,11 @@ _MAX_LINE = 2**17
 _MAX_WORD = 1000
 """Longest word in bytes."""
 
-_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_COMPRESSED: Mapping[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": lambda file: bz2.BZ2File(file),
+    b"\xfd7zXZ\x00": lambda file: lzma.LZMAFile(file),  # noqa: SIM115  (entered by the caller)
+}
 
 Values = npt.NDArray[np.float32]
 
@@ -84,7 +88,7 @@ def open_vectors(path: Path) -> Iterator[VectorRows]:
         raise DataError(f"{path}: damaged ({error}); download it again") from error  # how bz2 says it
 
 
-def _plain(path: Path, stack: ExitStack) -> tuple[IO[bytes], str]:
+def _plain(path: Path, stack: ExitStack) -> tuple[IO[bytes] | _Bounded, str]:
     """The file without its compression, and its name without that of the compression."""
     packed = path.stat().st_size
     file: IO[bytes] = stack.enter_context(path.open("rb"))
@@ -93,7 +97,7 @@ def _plain(path: Path, stack: ExitStack) -> tuple[IO[bytes], str]:
     inner, name = file, path.name
     for start, opener in _COMPRESSED.items():
         if head.startswith(start):
-            inner, name = stack.enter_context(opener(file, "rb")), path.stem
+            inner, name = stack.enter_context(opener(file)), path.stem
     if head.startswith(b"PK\x03\x04"):
         check_zip(path, str(path))
         archive = stack.enter_context(zipfile.ZipFile(file))
@@ -128,7 +132,7 @@ class _Bounded:
         return data
 
 
-def _read(path: Path, name: str, file: IO[bytes]) -> VectorRows:
+def _read(path: Path, name: str, file: IO[bytes] | _Bounded) -> VectorRows:
     """Find the format and the vector size, and start to read."""
     first = file.readline(_MAX_LINE)
     kind = kind_of(first[:LENGTH])
@@ -173,7 +177,7 @@ def _numbers(texts: list[bytes]) -> Values:
 
 
 def _text_rows(
-    path: Path, file: IO[bytes], lines: list[bytes], size: int, start: int
+    path: Path, file: IO[bytes] | _Bounded, lines: list[bytes], size: int, start: int
 ) -> Iterator[tuple[int, bytes, Values]]:
     number = start - 1
     while line := lines.pop(0) if lines else file.readline(_MAX_LINE):
@@ -185,7 +189,7 @@ def _text_rows(
         yield number, word, _checked(path, number, word, _numbers(texts), size)
 
 
-def _binary_rows(path: Path, file: IO[bytes], size: int, count: int) -> Iterator[tuple[int, bytes, Values]]:
+def _binary_rows(path: Path, file: IO[bytes] | _Bounded, size: int, count: int) -> Iterator[tuple[int, bytes, Values]]:
     for number in range(1, count + 1):
         first = file.read(1)
         letters = iter(lambda: file.read(1).rstrip(b" "), b"")

@@ -70,7 +70,8 @@ def near_pairs(values: FloatArray, distance: float) -> Pairs:
         return set()
     x = (values[np.ix_(rows, used)] - values[np.ix_(rows, used)].mean(axis=0)) / spread[used] / np.sqrt(used.sum())
     model = NearestNeighbors(n_neighbors=min(len(rows), NEIGHBOURS + 1), algorithm="brute").fit(x)
-    return _pairs(*model.kneighbors(x), rows, distance)
+    distances, numbers = model.kneighbors(x)
+    return _pairs(distances, numbers, rows, distance)
 
 
 def near_transcripts(transcripts: Sequence[str | None]) -> Pairs:
@@ -94,7 +95,8 @@ def near_transcripts(transcripts: Sequence[str | None]) -> Pairs:
     if len(rows) < 2:
         return set()
     model = NearestNeighbors(n_neighbors=min(len(rows), NEIGHBOURS + 1), metric="cosine", algorithm="brute").fit(x)
-    return _pairs(*model.kneighbors(x), rows, 1 - NEAR_WORDS)
+    distances, numbers = model.kneighbors(x)
+    return _pairs(distances, numbers, rows, 1 - NEAR_WORDS)
 
 
 def crossing(pairs: Pairs, splits: Sequence[str]) -> Pairs:

@@ -92,12 +92,13 @@ def floors(clips: Sequence[LabelledClip], content: Content | None, resamples: in
             MEAN: constant(labels[train], len(rows)),
             LOOK_UP: source_lookup(labels[train], [sources[i] for i in train], own),
         }
-        complete = ~np.isnan(labels).any(axis=1)
+        complete = np.asarray(~np.isnan(labels).any(axis=1))
+        known = {sources[i] for i in train}
         if content is not None and complete[train].any() and complete[validation].any():
             more, rates[split] = _content_floors(content, labels, sources, train[complete[train]], validation, rows)
             predicted |= more
-        seen = np.isin(own, [sources[i] for i in train])
-        names = [clips[i].name for i in rows]
+        seen = np.array([source in known for source in own], dtype=bool)
+        names = [clips[i].name for i in rows.tolist()]
         tables = {name: Predictions(names, own, seen, labels[rows], values) for name, values in predicted.items()}
         parts = {"all": seen | True, "seen sources": seen, "unseen sources": ~seen}
         scored[split] = {

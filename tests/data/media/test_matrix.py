@@ -12,7 +12,8 @@ from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.media.extract import extract_clip
 from apt_lightning.data.preparation.doctor import diagnosis_of, examine_data
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.rows import status_of
 

@@ -17,7 +17,8 @@ from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import digest
 from apt_lightning.data.faults import FAULTS, Fault, Outcome
 from apt_lightning.data.preparation.doctor import Diagnosis, examine_data, examine_store
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.writer import ShardWriter
 

@@ -21,13 +21,15 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import DataError, StoreError, UsageError
 from apt_lightning.common.files import locked
 from apt_lightning.data.media.extract import ExtractionSettings
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.rows import newest_rows
 
 SCRIPT = """
 import sys
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 print(prepare(sys.argv[1], sys.argv[2], Options(extract="fake_extract:extract", workers=2)))
 """
 

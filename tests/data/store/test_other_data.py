@@ -10,7 +10,8 @@ from places import CONFIGS, QUICK
 from apt_lightning.cli import main
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.collection.annotations import read_annotations, read_transcripts
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.evaluation.predictions import read_predictions
 
 

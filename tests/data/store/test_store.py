@@ -19,7 +19,8 @@ from places import HELPERS, ROOT
 
 from apt_lightning.common.errors import DataError, StoreError, UsageError
 from apt_lightning.data.faults import FAULTS, Outcome
-from apt_lightning.data.preparation.prepare import Options, prepare
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.precomputed import put_features, remove_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.rows import newest_rows, shard_rows
