@@ -157,12 +157,15 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     Raises:
         DataError: If a column is missing, a cell is no number, or a rule of :class:`Predictions` is broken.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{path} is no prediction table: it has no column {', '.join(missing)}")
-        rows = list(reader)
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{path} is no prediction table: it has no column {', '.join(missing)}")
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no prediction table in UTF-8 ({error}); run the stage's test again") from None
     try:
         true = [[float(row[f"true_{t}"] or "nan") for t in TRAITS] for row in rows]
         predicted = [[float(row[f"pred_{t}"] or "nan") for t in TRAITS] for row in rows]

@@ -16,12 +16,13 @@ from pathlib import Path
 from apt_lightning import __version__
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
-from apt_lightning.common.files import write_json
-from apt_lightning.common.processes import die_with
+from apt_lightning.common.files import locked, write_json
+from apt_lightning.common.processes import die_with, launched_tasks
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import UNITS, Unit
 from apt_lightning.training.callbacks import BEST, LAST
+from apt_lightning.training.run_folder import LOCK
 
 DONE = "done.json"
 STARTED = "started.json"
@@ -97,7 +98,7 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                     *settings.options,
                     *unit.options,  # last, so that no general flag undoes what makes the unit
                 ]
-                content = [file.read_text(encoding="utf-8") for file in files]
+                content = [read_yaml_text(file) for file in files]
                 known = [
                     __version__,
                     store.fingerprint,
@@ -111,6 +112,18 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                 arguments = [f"--config={file}" for file in files]
                 arguments += [f"--run_dir={folder}", f"--data.store={settings.store}", *flags, *inputs]
                 yield Job(unit, folder, arguments, keys[unit.name])
+
+
+def read_yaml_text(path: Path) -> str:
+    """Text of a YAML.
+
+    Raises:
+        UsageError: If it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); save it again as UTF-8") from None
 
 
 def is_done(job: Job) -> bool:
@@ -130,16 +143,18 @@ def run(settings: RunSettings, units: Sequence[Unit] = UNITS) -> list[Job]:
 
     Raises:
         UsageError: If this is one of several processes that train together.
+        StoreError: If another process is at this run.
     """
-    if "LOCAL_RANK" in os.environ:
+    if launched_tasks() > 1 or "LOCAL_RANK" in os.environ:
         raise UsageError(
             "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
         )
     jobs = list(plan(settings, units))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings)})
-    complete(jobs, settings.isolate)
+    with locked(out / LOCK):
+        write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings)})
+        complete(jobs, settings.isolate)
     return jobs
 
 
@@ -195,5 +210,5 @@ def read_settings(out: str | os.PathLike[str]) -> RunSettings:
 def _key(path: Path) -> str | None:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["key"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,8 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apt_lightning.common.batch import Batch
+from apt_lightning.common.errors import UsageError
 from apt_lightning.networks.frames import augment_frames, centre_crop, resize
 from apt_lightning.networks.layers import dense, initialise
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+MAX_SIDE = 2048
+"""Height and width of a frame, pixels."""
 
 
 class VectorEncoder(nn.Module):
@@ -55,6 +60,9 @@ class FrameEncoder(nn.Module):
         output_dim: Size Q of the feature.
         frame_size: Height and width to which frames are resized before the crop.
         crop: Side of the square crop, pixels.
+
+    Raises:
+        UsageError: If there is no such ResNet, or the crop does not fit into the frames.
     """
 
     def __init__(
@@ -66,6 +74,13 @@ class FrameEncoder(nn.Module):
         crop: int = 128,
     ) -> None:
         super().__init__()
+        if backbone not in BACKBONES:
+            raise UsageError(f"`backbone` must be one of {', '.join(BACKBONES)}, got {backbone!r:.40}")
+        if not 1 <= crop <= min(frame_size) <= max(frame_size) <= MAX_SIDE or len(frame_size) != 2:
+            raise UsageError(
+                f"`frame_size` must be a height and a width of at most {MAX_SIDE}, and `crop` fit into it, got"
+                f" {list(frame_size)} and {crop}"
+            )
         self.frame_size = tuple(frame_size)
         self.crop = crop
         self.backbone = torchvision.models.get_model(backbone, weights=None)

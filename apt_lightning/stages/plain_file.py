@@ -81,10 +81,10 @@ class _Records:
         self.archive = zipfile.ZipFile(file)
         infos = self.archive.infolist()
         self.infos = {info.filename: info for info in infos}
-        if len(self.infos) < len(infos) or sum(info.file_size for info in infos) > self.size:
-            raise PlainFileError("its records overlap")
         if any(info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size for info in infos):
             raise PlainFileError("its records are compressed")
+        if len(self.infos) < len(infos) or sum(info.file_size for info in infos) > self.size:
+            raise PlainFileError("its records overlap")
         tops = [name.removesuffix("data.pkl") for name in self.infos if name.endswith("/data.pkl")]
         if len(tops) != 1:
             raise PlainFileError("it was not written by torch.save")

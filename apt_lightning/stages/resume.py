@@ -122,7 +122,7 @@ def _callbacks(trainer: Trainer, states: Any) -> dict[str, Any]:
             _same_form({"wait_count": 0, "stopped_epoch": 0}, counts, "EarlyStopping")
             score = _score(_part(state, "best_score"))
             kept[callback.state_key] = {**counts, "best_score": score, "patience": callback.patience}
-        elif callback is trainer.checkpoint_callback and isinstance(callback, ModelCheckpoint):
+        elif isinstance(callback, ModelCheckpoint) and callback.filename == "best":
             score, own = _part(state, "best_model_score"), os.path.join(str(callback.dirpath), "best.ckpt")
             if score is not None and Path(own).is_file():
                 score = _score(score)

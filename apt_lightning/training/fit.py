@@ -277,8 +277,10 @@ class AptCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Validate the best epoch once more, fit prediction intervals on it and keep them in the checkpoint."""
-        best, callback = self._folder / BEST, self.trainer.checkpoint_callback
-        score = callback.best_model_score if isinstance(callback, ModelCheckpoint) else None
+        best, keepers = self._folder / BEST, self.trainer.checkpoint_callbacks
+        score = next(
+            (k.best_model_score for k in keepers if isinstance(k, ModelCheckpoint) and k.filename == "best"), None
+        )
         if score is None or not best.is_file():
             if not is_dry_run(self.trainer) and self.trainer.is_global_zero:
                 print(f"{self._folder / LAST}: trained without validation, so there is no {BEST}")

@@ -25,6 +25,7 @@ _INK, _GRID = "#010203", "#040506"
 """Stand for the page's text and line colours, which CSS puts in."""
 _STYLE: Any = {
     "axes.unicode_minus": False,
+    "text.parse_math": False,  # names of groups are not ours and may hold a dollar sign
     "svg.fonttype": "none",
     "font.size": 8,
     "axes.titlesize": 8,
