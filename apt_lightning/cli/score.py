@@ -9,6 +9,7 @@ import jsonargparse
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import ClipError, UsageError
 from apt_lightning.common.files import write_text
+from apt_lightning.common.names import name_form
 from apt_lightning.common.traits import SHORT, TRAITS
 
 NOTICE = "Apparent, not actual, personality: how strangers may rate these clips. Not for hiring or ranking people."
@@ -20,7 +21,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4.")
     parser.add_argument(
         "--transcript",
-        help="What is said: the text itself, a text file, or a CSV (clip, transcript) for several clips.",
+        help="What is said: the text itself, a text file, .srt or .vtt, or a CSV (clip, transcript) for several clips.",
     )
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
@@ -32,12 +33,13 @@ def run(args: jsonargparse.Namespace) -> int:
     """Score clips; 1 if any of them could not be scored."""
     if args.output and Path(args.output).suffix not in (".csv", ".json"):
         raise UsageError(f"`--output` must end in .csv or .json, got {args.output}")
-    transcripts = _transcripts(args.transcript, args.clips)
+    from apt_lightning.data.text.transcripts import read_transcripts
 
+    transcripts = read_transcripts(args.transcript, args.clips)
     from apt_lightning.stages.scorer import Scorer
 
     scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
-    results = [_score(scorer, clip, transcripts.get(Path(clip).name), args.explain) for clip in args.clips]
+    results = [_score(scorer, clip, transcripts.get(clip), args.explain) for clip in args.clips]
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
@@ -56,29 +58,12 @@ def _device(accelerator: str) -> Any:
     return Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
 
 
-def _transcripts(given: str | None, clips: list[str]) -> dict[str, str]:
-    """Transcript by file name."""
-    if given is None:
-        return {}
-    if given.endswith(".csv"):
-        from apt_lightning.data.collection.tables import read_table
-
-        return {row.cells["clip"]: row.cells["transcript"] for row in read_table(given, ["clip", "transcript"])}
-    if len(clips) > 1:
-        raise UsageError("one `--transcript` text cannot serve several clips; give a CSV with columns clip, transcript")
-    if "\n" not in given and len(given) < 4096 and Path(given).is_file():
-        from apt_lightning.data.collection.tables import read_text_file
-
-        given = read_text_file(given)
-    return {Path(clips[0]).name: given}
-
-
 def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dict[str, Any]:
     from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
 
-    result: dict[str, Any] = {"clip": clip}
+    result: dict[str, Any] = {"clip": name_form(clip)}
     try:
-        extraction = extract_clip(clip, Path(clip).name, ExtractionSettings())
+        extraction = extract_clip(clip, name_form(Path(clip).name), ExtractionSettings())
     except ClipError as error:
         return {**result, "error": f"{error.code}: {error}"}
     features = scorer.features(extraction, transcript)
