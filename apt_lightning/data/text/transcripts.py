@@ -16,8 +16,20 @@ from apt_lightning.data.collection.tables import Row, cell_error, read_table, re
 TABLES = (".csv", ".tsv")
 SUBTITLES = (".srt", ".vtt")
 
-_OTHER_SUFFIXES = tuple(
-    [".txt", ".text", ".md", ".json", ".sbv", ".ass", ".pkl", ".doc", ".docx", ".rtf", ".xls", ".xlsx", ".pdf"]
+_OTHER_SUFFIXES = (
+    ".txt",
+    ".text",
+    ".md",
+    ".json",
+    ".sbv",
+    ".ass",
+    ".pkl",
+    ".doc",
+    ".docx",
+    ".rtf",
+    ".xls",
+    ".xlsx",
+    ".pdf",
 )
 _ROOTS = re.compile(r"(?:\.{0,2}|~)/|[A-Za-z]:[\\/]|\\\\")
 _ONE_WORD = re.compile(r"\S*(?:[\\/]\S*|\.[A-Za-z]\w{1,4})")
