@@ -60,7 +60,7 @@ def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[st
     stamp = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
     try:
         source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         source = {}
     if source.get("stamp") != stamp:
         folder.mkdir(parents=True, exist_ok=True)
