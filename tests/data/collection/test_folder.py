@@ -4,6 +4,7 @@ import unicodedata
 
 import av
 import pytest
+from places import ROOT
 from test_collection import official
 
 from apt_lightning.common.traits import TRAITS
@@ -93,3 +94,9 @@ def test_excels_line_on_the_separator(tmp_path, head):
     (tmp_path / "clips.csv").write_bytes(f"{head}a.mp4{separator}0.5\n".encode())
     (clip,) = read_collection(tmp_path / "clips.csv").clips
     assert clip.traits[4] == 0.5
+
+
+def test_the_page_lists_the_formats():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    listed = [line for line in page.splitlines() if line.startswith(("| films |", "| sounds |"))]
+    assert {f".{word}" for line in listed for word in line.split("|")[2].split()} == SUFFIXES
