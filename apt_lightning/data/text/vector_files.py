@@ -43,7 +43,7 @@ _MAX_WORD = 1000
 
 _COMPRESSED: Mapping[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": lambda file: bz2.BZ2File(file),
+    **{b"BZh%d1AY&SY" % level: lambda file: bz2.BZ2File(file) for level in range(1, 10)},
     b"\xfd7zXZ\x00": lambda file: lzma.LZMAFile(file),  # noqa: SIM115  (entered by the caller)
 }
 
