@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from apt_lightning import __version__
 from apt_lightning.common.console import never_fail_on_characters, say
 from apt_lightning.common.errors import AptError
+from apt_lightning.common.version import __version__
 
 COMMANDS = {
     "synthesize": "write a synthetic First Impressions set: drawn faces, synthesised speech",

@@ -140,6 +140,8 @@ class AptCLI(LightningCLI):
             return
         config = self.config[subcommand]
         config.weights_only = True
+        if subcommand == "test":
+            config.verbose = False  # our own tables say the same, with intervals
         if config.ckpt_path == "last":
             last = Path(config.run_dir or "runs/stage", LAST)
             config.ckpt_path = str(last) if last.is_file() or subcommand != "fit" else None

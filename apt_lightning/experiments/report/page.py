@@ -15,8 +15,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from apt_lightning import __version__
 from apt_lightning.common.files import write_text
+from apt_lightning.common.version import __version__
 from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.experiments.report import behaviour, contributions, scores, training
