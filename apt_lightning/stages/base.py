@@ -224,7 +224,7 @@ class BaseModule(LightningModule):
     def encode(self, batch: Batch) -> Tensor:
         """Features (B, M, Q) of the frozen encoders: those of the batch, or computed from its raw inputs."""
         if batch.features is not None:
-            return batch.features
+            return batch.features.to(self.trait_mean.dtype)  # cached in float32
         assert self.encoders is not None
         with torch.no_grad():
             features: Tensor = self.encoders(batch)
