@@ -10,6 +10,8 @@ from typing import Literal
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt evaluate``."""
@@ -44,11 +46,11 @@ def run(args: jsonargparse.Namespace) -> int:
         for file in args.files
     ]
     judged = Judged.of(submissions, reference, args.split, args.margin)
-    print(judged_text(judged))
+    say(judged_text(judged))
     if args.json:
         write_json(args.json, judged_dict(judged))
     if args.report:
         from apt_lightning.experiments.report.submissions import write_submission_report
 
-        print(f"\nreport: {write_submission_report(judged, args.report)}")
+        say(f"\nreport: {write_submission_report(judged, args.report)}")
     return 0

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from apt_lightning.common.console import say
 from apt_lightning.common.errors import CheckpointError
 
 _COUNT = 2**40
@@ -135,7 +136,7 @@ def _callbacks(trainer: Trainer, states: Any) -> dict[str, Any]:
                     "kth_value": score,
                 }
         else:
-            print(f"not taken over from the checkpoint: the state of {type(callback).__name__}")
+            say(f"not taken over from the checkpoint: the state of {type(callback).__name__}")
     return kept
 
 

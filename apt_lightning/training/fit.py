@@ -188,7 +188,7 @@ class AptCLI(LightningCLI):
                 check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
             super()._run_subcommand(subcommand)
         if is_dry_run(self.trainer) and self.trainer.is_global_zero:
-            print("dry run: nothing was written")
+            say("dry run: nothing was written")
 
     @override
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -291,7 +291,7 @@ class AptCLI(LightningCLI):
         )
         if score is None or not best.is_file():
             if not is_dry_run(self.trainer) and self.trainer.is_global_zero:
-                print(f"{self._folder / LAST}: trained without validation, so there is no {BEST}")
+                say(f"{self._folder / LAST}: trained without validation, so there is no {BEST}")
             return
         figure = float(score)
         epochs = self.trainer.current_epoch

@@ -119,7 +119,7 @@ def _stamp(path: Path) -> list[int]:
 def _read_record(record: Path) -> dict[str, Any]:
     try:
         done = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return done if isinstance(done, dict) else {}
 

@@ -5,11 +5,11 @@ import re
 _SIGNATURES = {
     b"PK\x03\x04": "a zip archive",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
-    b"Rar!": "a RAR archive",
+    b"Rar!\x1a\x07": "a RAR archive",
     b"\x1f\x8b": "a gzip file",
-    b"BZh": "a bzip2 file",
+    **{b"BZh%d1AY&SY" % level: "a bzip2 file" for level in range(1, 10)},
     b"\xfd7zXZ\x00": "an xz file",
-    b"%PDF": "a PDF",
+    b"%PDF-": "a PDF",
     b"\xd0\xcf\x11\xe0": "an old Excel or Word document",
     b"\x89HDF": "an HDF5 file",
 }

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.files import digest, file_digest, locked, write_bytes
+from apt_lightning.data.collection.arrays import check_arrays
 from apt_lightning.data.collection.tables import read_text_file
 from apt_lightning.data.store.reader import MODALITIES, Store
 
@@ -103,6 +104,7 @@ def _read(path: Path, names: str | None) -> tuple[npt.NDArray[Any], list[str]]:
         return _read_csv(path)
     if kind not in (".npy", ".npz"):
         raise UsageError(f"expected ARRAY to be a .npy, .npz or .csv file, but got {path.name!r}")
+    check_arrays(path)
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if kind == ".npz":

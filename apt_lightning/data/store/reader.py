@@ -69,7 +69,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no feature store at {path}; make one with `apt prepare DATA {path}`") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: JSON of many levels
         raise StoreError(f"{file} is damaged ({error}); `apt prepare DATA {path}` writes it anew") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{file} is not the manifest of an {FORMAT}")
@@ -142,7 +142,7 @@ class Store:
         store.manifest = read_manifest(store.path)
         try:
             store._load()
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"the store {store.path} is damaged ({type(error).__name__}: {error}); delete it and run "
                 "`apt prepare DATA STORE`"

@@ -38,7 +38,7 @@ def read_lines(path: Path) -> Iterator[Row]:
                 return
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
                 raise StoreError(f"{path} line {number} is damaged; delete {path.parent} and run `apt prepare`")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError
+from apt_lightning.data.collection.arrays import check_arrays
 from apt_lightning.data.collection.safe_pickle import Function, load_restricted
 
 MAX_BYTES = 2**28
@@ -93,6 +94,7 @@ def read_keyed_vectors(path: Path) -> tuple[list[str], npt.NDArray[np.float32]]:
         if not isinstance(keyed, _Keyed):
             raise pickle.UnpicklingError("it holds no KeyedVectors")
         if keyed.apart:
+            check_arrays(f"{path}.vectors.npy")
             vectors = np.load(f"{path}.vectors.npy", mmap_mode="r", allow_pickle=False)
         else:
             vectors = _to_numpy(keyed.vectors)

@@ -16,21 +16,7 @@ from apt_lightning.data.collection.tables import Row, cell_error, read_table, re
 TABLES = (".csv", ".tsv")
 SUBTITLES = (".srt", ".vtt")
 
-_OTHER_SUFFIXES = (
-    ".txt",
-    ".text",
-    ".md",
-    ".json",
-    ".sbv",
-    ".ass",
-    ".pkl",
-    ".doc",
-    ".docx",
-    ".rtf",
-    ".xls",
-    ".xlsx",
-    ".pdf",
-)
+_ENDINGS = re.compile(r".*\.(?:csv|tsv|srt|vtt|sbv|ass|txt|text|md|json|pkl|docx?|rtf|xlsx?|pdf)", re.IGNORECASE)
 _ROOTS = re.compile(r"(?:\.{0,2}|~)/|[A-Za-z]:[\\/]|\\\\")
 _ONE_WORD = re.compile(r"\S*(?:[\\/]\S*|\.[A-Za-z]\w{1,4})")
 
@@ -88,8 +74,7 @@ def _looks_like_path(given: str) -> bool:
     """Whether a text can only have been meant as a path: it begins or ends like one, or is one word that does."""
     if "\n" in given or os.path.isdir(given):
         return "\n" not in given
-    suffixes = (*TABLES, *SUBTITLES, *_OTHER_SUFFIXES)
-    return bool(given.lower().endswith(suffixes) or _ROOTS.match(given) or _ONE_WORD.fullmatch(given))
+    return bool(_ENDINGS.fullmatch(given) or _ROOTS.match(given) or _ONE_WORD.fullmatch(given))
 
 
 def _match(path: Path, rows: list[Row], clips: Sequence[str]) -> dict[str, str]:
@@ -158,13 +143,13 @@ def spoken(path: Path, text: str) -> str:
     for block in re.split(r"\n[ \t]*\n", "\n".join(text.splitlines())):
         lines = block.strip("\n").split("\n")
         times = [i for i, line in enumerate(lines) if _TIMES.match(line)]
-        timed |= bool(times)
         if not times and (not timed or lines[0].split(maxsplit=1)[:1] in [[word] for word in _NO_CUES]):
             continue
-        # A line before the times is a cue's number or name; before the first ones there is nothing else.
-        first = times[0] + 1 if times else 0
-        numbers = {i - 1 for i in times if lines[i - 1].strip().isdigit()}
-        said += [line for i, line in enumerate(lines) if i >= first and i not in times and i not in numbers]
+        # The line before the times is a cue's number, or its name if the block begins with it.
+        names = {i - 1 for i in times if i == 1 or (i > 1 and lines[i - 1].strip().isdigit())}
+        first = 0 if timed else times[0]
+        said += [line for i, line in enumerate(lines) if i >= first and i not in times and i not in names]
+        timed = True
     if not timed:
         raise DataError(f"{path}: no line of it tells times as 00:00:01,000 --> 00:00:02,000; give a text as .txt")
     words = (_SPEAKER.sub("", html.unescape(_TAG.sub("", line))).strip() for line in said)

@@ -60,7 +60,7 @@ def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[st
     stamp = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
     try:
         source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         source = {}
     if source.get("stamp") != stamp:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,10 +80,11 @@ def load_glove_memmap(path: str | os.PathLike[str], folder: str | os.PathLike[st
 def _copy(path: Path, folder: Path) -> int:
     """Write the words and vectors of a file; returns how many rows hold no word."""
     words: dict[bytes, None] = {}
-    skipped = number = 0
+    held = skipped = 0
     raw = folder / f"vectors.f4{TEMPORARY}"
     with open_vectors(path) as (size, announced, rows), raw.open("wb") as out:
         for number, word, values in rows:
+            held += 1
             if not word.strip():
                 skipped += 1
             elif word not in words:
@@ -93,8 +94,8 @@ def _copy(path: Path, folder: Path) -> int:
                 raise DataError(f"{path}: row {number}: more than {MAX_WORDS} words; keep the most frequent ones")
     if not words:
         raise DataError(f"{path}: row 1: holds no word")
-    if announced is not None and number < announced:
-        raise DataError(f"{path}: announces {announced} rows and holds {number}: cut short; download it again")
+    if announced is not None and held < announced:
+        raise DataError(f"{path}: announces {announced} rows and holds {held}: cut short; download it again")
     vectors = np.memmap(raw, np.float32, "r", shape=(len(words), size))
     with replacing(folder / "vectors.npy") as part, part.open("wb") as out:
         np.save(out, vectors, allow_pickle=False)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError
+from apt_lightning.data.collection.arrays import check_arrays
 from apt_lightning.data.collection.tables import read_text_file
 
 FloatArray = npt.NDArray[np.float64]
@@ -178,6 +179,7 @@ def _with_arrays(columns: Mapping[str, list[Any]]) -> Raw:
 
 
 def _read_npz(path: Path) -> Raw:
+    check_arrays(path)
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
             raise DataError(f"{path}: holds more than {MAX_BYTES >> 20} MiB; predictions of a million clips do not")
@@ -186,6 +188,7 @@ def _read_npz(path: Path) -> Raw:
 
 
 def _read_npy(path: Path) -> Raw:
+    check_arrays(path)
     return _from_arrays({"prediction": np.load(path, allow_pickle=False)})
 
 

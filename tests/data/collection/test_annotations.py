@@ -1,9 +1,13 @@
 import os
 import pickle
 import pickletools
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from places import CASES
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import TRAITS
@@ -187,3 +191,62 @@ def test_demographics_by_header_name(tmp_path):
     gender.write_text("VideoName;Ethnicity;Gender\na.000.mp4;1;9\n")
     with pytest.raises(DataError, match=r"row 2, column Gender: expected a code of 1, 2, but got '9'"):
         read_demographics(gender)
+
+
+def colliding(n):
+    """A dict of integers that all have one hash; reading it as it stands takes quadratic time."""
+    return pickle.dumps({1 + i * (2**61 - 1): 0 for i in range(n)}, protocol=2)
+
+
+ODD_KEYS = [
+    colliding(3),
+    pickle.dumps({0.5: 1}),
+    pickle.dumps({None: 1}),
+    pickle.dumps({b"a": 1}, protocol=4),
+    b"\x80\x02}K\x01K\x02s.",  # SETITEM
+    b"\x80\x02(K\x01K\x02d.",  # DICT
+    b"\x80\x02K\x01q\x05}(h\x05K\x02u.",  # by way of the memo
+]
+
+
+@pytest.mark.parametrize("data", ODD_KEYS)
+def test_nothing_but_texts_is_hashed(tmp_path, data):
+    with pytest.raises(DataError, match="refused as a pickle of labels or transcripts: "):
+        load_pickle(save(tmp_path / "a.pkl", data))
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"\x80\x02(" + b"}" * (63 << 20) + b"0.", "larger than 16 MiB"),
+        (b"\x80\x02(" + b"}" * (15 << 20) + b"d.", "it has more than 1000000 instructions"),
+        (colliding(20_000), "it has keys that are no texts"),
+        (b"\x80\x02}(" + b"".join(b"U\x06%06dK\x01" % i for i in range(490_000)) + b"u.", None),
+    ],
+    ids=["63 MB", "15 MB of dicts", "colliding", "as much as is read"],
+)
+def test_time_and_memory_are_bounded(tmp_path, data, match):
+    save(tmp_path / "a.pkl", data)
+    code = (
+        "import resource, sys\n"
+        "from apt_lightning.common.errors import DataError\n"
+        "from apt_lightning.data.collection.annotations import load_pickle\n"
+        "try: load_pickle(sys.argv[1]); print('read')\n"
+        "except DataError as error: print(error)\n"
+        # not ru_maxrss, which begins at the size of the process that forked
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1]\n"
+        "print(int(peak) >> 10, resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.pkl"], capture_output=True, text=True, check=True)
+    said, figures = done.stdout.splitlines()
+    mebibytes, seconds = map(float, figures.split())
+    assert (match or "read") in said and mebibytes < 400 and seconds < 15, figures
+    print(f"{mebibytes:.0f} MiB, {seconds:.1f} s")
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not here")
+def test_shared_case_of_colliding_keys():
+    start = time.process_time()
+    with pytest.raises(DataError, match="it has keys that are no texts"):
+        load_pickle(CASES / "hash_collision.pkl")
+    assert time.process_time() - start < 1

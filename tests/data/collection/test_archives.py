@@ -1,12 +1,14 @@
 import io
 import json
 import os
+import shutil
 import stat
 import struct
 import zipfile
 import zlib
 
 import pytest
+from places import CASES
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.data.collection import archives
@@ -312,3 +314,74 @@ def test_a_full_disk_is_said_as_it_is(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         unpack_data(tmp_path)
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_limit_is_for_an_archive_and_all_in_it(tmp_path, monkeypatch):
+    """Inner archives, each within its own limit, that unpack to far more than the outer one may."""
+    monkeypatch.setattr(archives, "_SLACK", 2**20)
+    inner = pack([("z.bin", bytes(2**19))], zipfile.ZIP_DEFLATED)
+    (tmp_path / "b.zip").write_bytes(pack([(f"i{i}.zip", inner) for i in range(20)], zipfile.ZIP_DEFLATED))
+    with pytest.raises(DataError, match=r"b\.zip/i\d\.zip: would grow from .* is it a zip bomb"):
+        unpack_data(tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 2**21
+
+
+def test_the_limit_is_for_all_archives_of_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_SLACK", 2**20)
+    for i in range(20):
+        (tmp_path / f"b{i}.zip").write_bytes(pack([("z.bin", bytes(2**19))], zipfile.ZIP_DEFLATED))
+    with pytest.raises(DataError, match=r"is it a zip bomb"):
+        unpack_data(tmp_path)
+
+
+def test_what_macos_adds_is_no_file_of_the_archive(tmp_path):
+    members = [("train-1/training80_01.zip", pack(CLIPS)), ("__MACOSX/train-1/._training80_01.zip", b"\0\5\x16\7" * 40)]
+    members += [("__MACOSX/._a", b"x"), ("train-1/.DS_Store", b"x"), ("train-1/._b.mp4", b"x")]
+    (tmp_path / "mac.zip").write_bytes(pack(members))
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._mac.zip").write_bytes(b"no zip")
+    unpack_data(tmp_path)
+    assert set(tree(tmp_path / "mac")) == {f"train-1/training80_01/{name}" for name, _ in CLIPS}
+
+
+def aes(data):
+    """Mark the members of a zip as WinZip marks AES: method 99, encrypted."""
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = data.index(signature) + offset
+        data = data[:at] + struct.pack("<HH", 1, 99) + data[at + 4 :]
+    return data
+
+
+ONE = pack(CLIPS[:1])
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>Log in</body></html>", "is an HTML page, .* no zip; download it in a browser"),
+        (b"Rar!\x1a\x07\x01\x00" + bytes(99), "is a RAR archive, no zip"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(99), "is a 7-Zip archive, no zip"),
+        (aes(ONE), r"'-aB\.000\.mp4' is encrypted by AES; only the classic cipher is read: unpack it with 7-Zip"),
+        (ONE[:-22] + b"PK\5\6" + struct.pack("<HH", 2, 2) + ONE[-14:], "the last part of an archive split in 3"),
+        (b"PK\x07\x08" + ONE[:-40], "first part of a split archive"),
+        (ONE[:-22] + ONE[-22:-10] + struct.pack("<I", 2**31) + ONE[-6:], "table of contents has 2147483648 bytes"),
+    ],
+)
+def test_what_is_no_plain_zip_is_named_with_the_remedy(tmp_path, data, match):
+    (tmp_path / "train-1.ZIP").write_bytes(data)
+    with pytest.raises(DataError, match=match) as caught:
+        unpack_data(tmp_path)
+    assert "\n" not in str(caught.value) and {path.name for path in tmp_path.rglob("*.*")} == {"train-1.ZIP"}
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not here")
+@pytest.mark.parametrize(("case", "files"), [("mac_nested.zip", 7), ("nested_amplify.zip", None)])
+def test_shared_cases(tmp_path, case, files):
+    shutil.copy(CASES / case, tmp_path)
+    if files is None:
+        with pytest.raises(DataError, match="is it a zip bomb"):
+            unpack_data(tmp_path)
+        assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 2**27
+    else:
+        unpack_data(tmp_path)
+        assert len(tree(tmp_path / case.removesuffix(".zip"))) == files

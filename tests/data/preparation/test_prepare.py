@@ -19,7 +19,8 @@ from places import CLIPS, HELPERS
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import DataError, StoreError, UsageError
-from apt_lightning.common.files import locked
+from apt_lightning.common.files import locked, write_csv
+from apt_lightning.common.names import name_form
 from apt_lightning.data.media.extract import ExtractionSettings
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
@@ -136,6 +137,30 @@ def test_duplicates_and_unknown_words(tmp_path):
     assert store.text.words == ["one"] and store.text.vectors.tolist() == [[0] * 3, [0] * 3, [1, 2, 3]]
     assert store.text.ids.tolist() == [[2, 1, 0], [1, 1, 0], [1, 2, 0]]
     assert store.present[:, 2].tolist() == [True, False, True]
+
+
+def test_without_vectors_only_transcripts_without_a_word_are_said_to_have_none(tmp_path):
+    """Whether a word is known is up to the model that predicts: the store must not say that it is not."""
+    data = make_set(tmp_path, [{}, {}], ["hello there", "12 34"])
+    data.write_text(data.read_text().replace("train", "unlabelled").replace(",0.5,0.5,0.5,0.5,", ",,,,,"))
+    prepare(data, tmp_path / "store", OPTIONS)
+    store = Store.open(tmp_path / "store")
+    assert not store.text.words
+    codes = [[fault.code for fault in clip.faults if fault.code != "label-missing"] for clip in store.clips]
+    assert [("no-known-word" in found) for found in codes] == [False, True]
+
+
+def test_every_name_is_prepared_under_its_form(tmp_path):
+    names = [b"caf\xe9.json", b"a\nb.json", b" x.json"]
+    (tmp_path / "data").mkdir()
+    for seed, name in enumerate(names):
+        write_clip(tmp_path / "data" / os.fsdecode(name), seed=seed)
+    forms = [name_form(os.fsdecode(name)) for name in names]
+    write_csv(tmp_path / "data" / "clips.csv", ["clip"], [[form] for form in forms])
+    prepare(tmp_path / "data" / "clips.csv", tmp_path / "store", OPTIONS)
+    content(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    assert [clip.name for clip in store.clips] == forms and store.present[:, 0].all()
 
 
 def test_refuses_a_folder_of_other_things(data, tmp_path):
