@@ -139,9 +139,8 @@ def test_nested_intervals_keep_their_error_rate():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize("folds", [1, 5])
-@pytest.mark.parametrize("run_sd", [0.0, 0.002, 0.006])
+@pytest.mark.parametrize(("seeds", "folds"), [(2, 1), (5, 1), (2, 5), (3, 5)])
+@pytest.mark.parametrize("run_sd", [0.0, 0.006])
 def test_error_rate_of_nested_intervals_in_400_simulations(seeds, folds, run_sd):
     rate = false_alarms(400, 150, seeds, folds, run_sd, 7)
     print(f"{seeds} seeds, {folds} folds, sd over runs {run_sd}: {rate:.4f}")

@@ -25,12 +25,12 @@ from apt_lightning.experiments.report.blocks import (
     value_cell,
 )
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, Dot, dots
-from apt_lightning.experiments.report.run import Run, style_of
+from apt_lightning.experiments.report.run import Run, Shown, style_of
 
 NEU = "NEU is emotional stability: high is calm."
 
 
-def headline(runs: Sequence[Run]) -> Section:
+def headline(runs: Sequence[Shown]) -> Section:
     """The paper's Table 1 with floors."""
     common: list[Block] = [_side_by_side(runs)] if len(runs) > 1 else []
     blocks: dict[str, list[Block]] = {}
@@ -67,7 +67,7 @@ def headline(runs: Sequence[Run]) -> Section:
     return Section("results", "Results", intro, common, blocks)
 
 
-def _spread(run: Run) -> str:
+def _spread(run: Shown) -> str:
     if run.seeds > 1:
         return (
             f"Trained systems: mean ± standard deviation over {run.seeds} seeds. "
@@ -78,7 +78,7 @@ def _spread(run: Run) -> str:
     return "In small print: 95 % intervals by a bootstrap over sources. One seed: nothing is said about training anew."
 
 
-def _side_by_side(runs: Sequence[Run]) -> Table:
+def _side_by_side(runs: Sequence[Shown]) -> Table:
     """Mean figures of every system, a pair of columns a run."""
     systems = list(dict.fromkeys(name for run in runs for name in run.parts))
     rows = []
@@ -95,7 +95,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
     return Table(f"Runs side by side, mean over traits. {sizes}", head, rows, [NEU])
 
 
-def quality(runs: Sequence[Run]) -> Section:
+def quality(runs: Sequence[Shown]) -> Section:
     """What 1-MAE hides."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -128,7 +128,7 @@ def quality(runs: Sequence[Run]) -> Section:
     return Section("quality", "Beyond 1-MAE", intro, runs=blocks)
 
 
-def extremes(runs: Sequence[Run]) -> Section:
+def extremes(runs: Sequence[Shown]) -> Section:
     """The paper's Table 2."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -154,7 +154,7 @@ def extremes(runs: Sequence[Run]) -> Section:
     return Section("extremes", "Low and high labels", intro, runs=blocks)
 
 
-def sources(runs: Sequence[Run]) -> Section:
+def sources(runs: Sequence[Shown]) -> Section:
     """Clips with and without a training clip of the same source."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -176,7 +176,7 @@ def sources(runs: Sequence[Run]) -> Section:
         if seen and seen < len(table):
             share = seen / len(table)
             text = (
-                f"{seen} of {len(table)} test clips ({share:.0%}) have a training clip of the same source video. "
+                f"{seen} of {len(table)} clips ({share:.0%}) have a training clip of the same source video. "
                 "Their figures reward recognising a person or a room."
             )
             blocks[run.name].append(Note(text, warning=True))
