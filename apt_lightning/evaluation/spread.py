@@ -85,7 +85,7 @@ def fit_scaling(predictions: Predictions, ratio: FloatArray) -> Scaling:
     known = ~np.isnan(predictions.true)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.where(known, predictions.predicted, 0.0).sum(axis=0) / known.sum(axis=0)
-        factor = np.where(own > 1e-6, ratio / own, np.nan)
+        factor = np.where(own > 1e-5, ratio / own, np.nan)
     return Scaling(np.where(np.isnan(centre), 0.5, centre), factor)
 
 
