@@ -39,7 +39,7 @@ class Entry:
     paper: str | None
     seeds: list[int]
     predictions: list[Path]
-    """A file a seed, beside the entry; empty for data whose predictions stay with their owner."""
+    """A file a seed, or one of their mean, beside the entry; empty for data whose predictions stay with their owner."""
     figures: dict[str, float]
     """Claimed 1-MAE by trait and ``mean``, where predictions are not here."""
     sha256: list[str]
@@ -81,8 +81,10 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
         raise DataError(f"{path}: paper must be a text or null")
     files, sums = _texts(path, content, "predictions"), _texts(path, content, "sha256")
     figures = _figures(path, content.get("figures", {}))
-    if content["protocol"] == "synthetic" and len(files) != len(seeds):
-        raise DataError(f"{path}: {len(files)} files of predictions for {len(seeds)} seeds; give one a seed")
+    if content["protocol"] == "synthetic" and len(files) not in (1, len(seeds)):
+        raise DataError(
+            f"{path}: {len(files)} files of predictions for {len(seeds)} seeds; give one a seed, or their mean"
+        )
     if content["protocol"] == "first-impressions" and files:
         raise DataError(f"{path}: predictions of real people stay with their owner; give their sha256 and figures")
     return Entry(
