@@ -175,3 +175,12 @@ def test_text_names_family_margin_and_verdict():
     one = compare([a.select(np.arange(1))], [b.select(np.arange(1))])
     assert "undecided" in comparison_text(one, "a", "b") and "nan" not in comparison_text(one, "a", "b")
     assert one.to_dict()["metrics"]["1-MAE"]["verdict"] == ["undecided"] * 6
+
+
+def test_seeds_of_other_folds_are_no_pairs():
+    rng = np.random.default_rng(10)
+    a, b = crossed(rng, 40, 2, 4, 0.004)
+    other = [Predictions.join([table.select(table.fold < 2), table.select(table.fold >= 2)]) for table in b]
+    assert compare(a, b, paired_seeds=True).paired_seeds
+    found = compare(a, other, paired_seeds=True)
+    assert not found.paired_seeds and np.isfinite(found.metrics["1-MAE"].p).all()

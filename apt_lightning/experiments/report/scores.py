@@ -9,6 +9,7 @@ import numpy as np
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.comparison_table import decision
 from apt_lightning.evaluation.metrics import COLUMNS, MIN_SOURCES
 from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
@@ -199,7 +200,7 @@ def comparison(runs: Sequence[Run]) -> Section:
             continue
         a, b = run.results.systems[run.baseline], run.results.systems[run.final]
         found = compare(a, b, paired_seeds=len(a) == len(b))
-        blocks[run.name] = [_difference_table(found, run.baseline, run.final)]
+        blocks[run.name] = [difference_table(found, run.baseline, run.final)]
     common: list[Block] = []
     for run in runs[1:]:
         names = f"{runs[0].name}, {runs[0].final}", f"{run.name}, {run.final}"
@@ -208,7 +209,7 @@ def comparison(runs: Sequence[Run]) -> Section:
         except DataError as error:
             common.append(Note(f"{names[1]} cannot be compared with {names[0]}: {error}"))
         else:
-            common.append(_difference_table(found, *names))
+            common.append(difference_table(found, *names))
     intro = (
         "Paired differences on the same clips. Sources are resampled, not clips, since clips of one source are not "
         "independent; p-values are corrected over the five traits of a metric by Holm's method."
@@ -216,7 +217,14 @@ def comparison(runs: Sequence[Run]) -> Section:
     return Section("comparison", "What stage 4 adds", intro, common, blocks)
 
 
-def _difference_table(found: Comparison, a: str, b: str) -> Table:
+def difference_table(found: Comparison, a: str, b: str) -> Table:
+    """Differences of B from A in every metric and trait.
+
+    Args:
+        found: The comparison.
+        a: Name of the first system.
+        b: Name of the second.
+    """
     rows = []
     for metric in COMPARED:
         d = found.metrics[metric]
@@ -224,7 +232,8 @@ def _difference_table(found: Comparison, a: str, b: str) -> Table:
             ends = float(d.difference[i]), float(d.lower[i]), float(d.upper[i])
             sides = [number(float(side[i])) for side in (d.a, d.b)]
             p = [p_value(float(values[i])) for values in (d.p, d.p_holm)]
-            cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p, str(d.clips[i])]
+            cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p]
+            cells += [decision(d, i, found.level), str(d.clips[i])]
             rows.append(Row(cells, "final" if column == "mean" else ""))
     seeds = (
         "One seed a side: the intervals say nothing about training anew."
@@ -236,7 +245,7 @@ def _difference_table(found: Comparison, a: str, b: str) -> Table:
     )
     return Table(
         caption,
-        ["", "A", "B", "B - A", "p", "p (Holm)", "clips"],
+        ["", "A", "B", "B - A", "p", "p (Holm)", f"B is (equal: within {found.margin:g})", "clips"],
         rows,
         [seeds, "Above 0: B is higher. Clips of a mean: the least over the traits."],
     )

@@ -87,6 +87,8 @@ def write_submission_report(judged: Judged, output: str | os.PathLike[str]) -> P
     sections = [_remarks(files), *(build(files) for build in BUILDERS)]
     if judged.tables[names[0]].classes is not None:
         sections.insert(4, _equal_spread(files, judged))
+    if judged.pairs:
+        sections.insert(5, _pairs(judged))
     facts = {file.name: overview(file) for file in files} if floors else {}
     write_text(output, render_page(files, sections, facts, card=False))
     return Path(output)
@@ -100,6 +102,12 @@ def _remarks(files: Sequence[SubmittedFile]) -> Section:
     return Section(
         "remarks", "About the files", "What is odd about a file; nothing was turned in silence.", runs=blocks
     )
+
+
+def _pairs(judged: Judged) -> Section:
+    tables = [scores.difference_table(found, a, b) for (a, b), found in judged.pairs.items()]
+    intro = "Paired differences on the clips that all files cover; sources are resampled. Holm: the traits of a metric."
+    return Section("comparison", "Pairs of files", intro, tables)
 
 
 def _equal_spread(files: Sequence[SubmittedFile], judged: Judged) -> Section:
