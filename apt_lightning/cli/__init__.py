@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "paired, source-clustered comparison of two runs",
     "ablate": "modalities, embeddings, anchors, losses and seeds in one table",
     "sweep": "search stage 3's hyperparameters without an account",
+    "leaderboard": "compute the leaderboard's page, or check an entry",
     "report": "one self-contained HTML page about one or more runs",
 }
 LIGHTNING = ("fit", "validate", "test", "predict")
