@@ -76,7 +76,7 @@ def main(folder: str) -> None:
     for name, tables in test.systems.items():
         if name not in CONTENT_FREE:
             own = seeds[:1] if name in test.floors else seeds  # without a network there is no chance
-            write_row(name, tables, validation.systems[name], "`make demo`", own)
+            write_row(name, tables, validation.systems[name], "`make demo`, `apt run --seeds`", own)
     held_out = averages(validation.systems)
     for name, (tables, over) in averages(test.systems).items():
         write_row(

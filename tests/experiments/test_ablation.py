@@ -209,7 +209,8 @@ def test_folds_of_a_seed_are_put_together(tmp_path, monkeypatch):
             table = Predictions(
                 [f"{fold}.mp4"], [str(fold)], np.zeros(1), np.full((1, 5), 0.5), np.full((1, 5), seed / 10)
             )
-            write_predictions(folder / "predictions_test.csv", table)
+            for split in ("validation", "test"):
+                write_predictions(folder / f"predictions_{split}.csv", table)
             jobs += [Job(unit, folder, [], "") for unit in ablation.UNITS if unit.name == "stage2"]
     monkeypatch.setattr(ablation, "best_epoch", lambda folder, *_: {"val/accuracy": float(folder.parent.name[-1])})
     monkeypatch.setattr(ablation, "trained_parameters", lambda file: 7)
