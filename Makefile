@@ -7,7 +7,7 @@ CLIPS ?= 900
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study leak clean
+.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study leak leaderboard clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ study: install ## Redo docs/embedding-study.md, about a quarter of an hour
 
 leak: install ## Redo the tables of docs/results.md, about a quarter of an hour
 	$(BIN)/python -m studies.leak_study
+
+leaderboard: install ## Compute leaderboard/README.md from the predictions beside it
+	$(APT) leaderboard page leaderboard
 
 clean: ## Remove the demo and what Python left
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,7 +31,7 @@ from apt_lightning.evaluation.retrieval import retrieve
 from apt_lightning.experiments.ablation import LABEL_NOISE, stage3, stage4
 from apt_lightning.experiments.plan import UNITS, Unit
 from apt_lightning.experiments.runner import RunSettings, run
-from apt_lightning.stages.load import load_module
+from apt_lightning.stages.load import load
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.callbacks import BEST, METRICS, best_epoch
 from studies.embedding_tables import CONTROLS, DROPPED, MAX_EPOCHS, PATIENCE, STAGE3, VARIANTS, tables
@@ -148,7 +148,7 @@ class TestSplit:
 
     def accuracy(self, checkpoint: Path, masks: list[str]) -> dict[str, list[float]]:
         """Mean 1-MAE of all clips, and of those in C1 or C4, for each mask."""
-        module = load_module(str(checkpoint))
+        module = load(str(checkpoint))
         with torch.inference_mode():
             features = self.features(module)
             found = {}
@@ -182,12 +182,12 @@ def evaluate(condition: Condition, base: Path, store: Path) -> dict:
     for name in () if condition.noisy else DROPPED:
         record["accuracy"][name] = split.accuracy(base / name / BEST, list(split.masks))
     for name in ("stage3",) if condition.noisy else STAGE3:
-        module = load_module(str(base / name / BEST))
+        module = load(str(base / name / BEST))
         record["retrieval"][name] = split.retrieval(module.network, module)
         best = best_epoch(base / name, SiameseModule.monitor, SiameseModule.mode)
         epochs = len((base / name / METRICS).read_text().splitlines()) - 1
         record["epochs"][name] = [epochs, int(best["epoch"]) + 1, best["val/precision"]]
-    untrained = load_module(str(base / "stage4_untrained" / BEST))
+    untrained = load(str(base / "stage4_untrained" / BEST))
     record["retrieval"]["untrained"] = split.retrieval(untrained.network.siamese, untrained)
     return record
 

@@ -15,7 +15,7 @@ from apt_lightning.data.store.reader import MODALITIES, Store
 from apt_lightning.evaluation.conformal import LEVEL, fit_conformal
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
-from apt_lightning.stages.load import load_module
+from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import BEST
 from studies.embedding_tables import cell
 
@@ -31,7 +31,7 @@ class HeldOut:
 
     def __init__(self, store: Store, checkpoint: Path, regime: str, seed: int) -> None:
         rows = np.flatnonzero([clip.split != "train" for clip in store.clips])
-        module = load_module(str(checkpoint))
+        module = load(str(checkpoint))
         batch = ClipDataset(store, MODALITIES)[torch.from_numpy(rows)]
         rng = np.random.default_rng([seed, 2])
         hard = torch.from_numpy(np.where(rng.random(len(rows)) < 0.5, rng.integers(3, size=len(rows)), -1))

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from apt_lightning import __version__
 from apt_lightning.common.console import never_fail_on_characters, say
 from apt_lightning.common.errors import AptError
+from apt_lightning.common.version import __version__
 
 COMMANDS = {
     "synthesize": "write a synthetic First Impressions set: drawn faces, synthesised speech",
@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "paired, source-clustered comparison of two runs",
     "ablate": "modalities, embeddings, anchors, losses and seeds in one table",
     "sweep": "search stage 3's hyperparameters without an account",
+    "leaderboard": "compute the leaderboard's page, or check an entry",
     "report": "one self-contained HTML page about one or more runs",
 }
 LIGHTNING = ("fit", "validate", "test", "predict")

@@ -7,7 +7,7 @@ from typing import Any
 import jsonargparse
 
 from apt_lightning.common.console import say
-from apt_lightning.common.errors import ClipError, UsageError
+from apt_lightning.common.errors import ClipError, DataError, UsageError
 from apt_lightning.common.files import write_text
 from apt_lightning.common.names import name_form
 from apt_lightning.common.traits import SHORT, TRAITS
@@ -59,34 +59,13 @@ def _device(accelerator: str) -> Any:
 
 
 def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dict[str, Any]:
-    from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
-
-    result: dict[str, Any] = {"clip": name_form(clip)}
     try:
-        extraction = extract_clip(clip, name_form(Path(clip).name), ExtractionSettings())
+        result: dict[str, Any] = scorer.score(clip, transcript, explain)
     except ClipError as error:
-        return {**result, "error": f"{error.code}: {error}"}
-    features = scorer.features(extraction, transcript)
-    if not features.present.any():
-        return {**result, "error": f"nothing to score by: {'; '.join(features.notes)}"}
-    values = scorer.scores(features)
-    result["traits"] = _by_trait(values)
-    intervals = scorer.intervals(values)
-    if intervals is not None:
-        result["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
-    result["modalities"] = [
-        m for m, there in zip(scorer.modalities, features.present[0].tolist(), strict=True) if there
-    ]
-    result["notes"] = features.notes
-    result["faults"] = [fault.code for fault in extraction.faults]
-    if explain:
-        shapley = scorer.shapley(features)
-        result["shapley"] = {name: _by_trait(shapley[name]) for name in scorer.modalities}
+        return {"clip": name_form(clip), "error": f"{error.code}: {error}"}
+    except DataError as error:
+        return {"clip": name_form(clip), "error": str(error)}
     return result
-
-
-def _by_trait(values: Any) -> dict[str, float]:
-    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
 
 
 def _write(path: Path, results: list[dict[str, Any]]) -> None:

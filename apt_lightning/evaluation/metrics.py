@@ -19,7 +19,7 @@ an interval           for clips of fewer than ten sources, or if many bootstrap 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,6 +211,27 @@ def score_by_seen(
         for name, rows in parts.items()
         if rows.any()
     }
+
+
+def flat_metrics(scores: Mapping[str, Scores], prefix: str) -> dict[str, float]:
+    """Name each metric for a logger: mean over traits and per trait, for all clips and for parts of them.
+
+    Args:
+        scores: From :func:`score_by_seen`.
+        prefix: ``test``, say.
+
+    Returns:
+        ``test/1-MAE``, ``test/1-MAE_EXT``, ``test/unseen_sources/1-MAE``, ...; what is undefined is left out.
+    """
+    found: dict[str, float] = {}
+    for part, own in scores.items():
+        place = prefix if part == "all" else f"{prefix}/{part.replace(' ', '_')}"
+        for metric in METRICS:
+            name = f"{place}/{metric.replace(' ', '_')}"
+            values = own.values[metric]
+            found |= {f"{name}_{trait}": float(value) for trait, value in zip(SHORT, values, strict=False)}
+            found[name] = float(values[-1])
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def score_table(scores: Scores, title: str, metrics: Sequence[str] = METRICS) -> str:

@@ -162,7 +162,7 @@ def compare(
     Args:
         a: Predictions of the first system, one table a training seed.
         b: Of the second.
-        paired_seeds: The i-th tables of both sides share a seed and the stages before.
+        paired_seeds: The i-th tables of both sides share a seed and the stages before; not so over other folds.
         resamples: Bootstrap samples.
         level: Nominal coverage of the intervals.
         seed: Seed of the bootstrap.
@@ -175,6 +175,7 @@ def compare(
     if not a or not b or (paired_seeds and len(a) != len(b)):
         raise UsageError(f"cannot compare {len(a)} with {len(b)} prediction tables")
     tables = align([*a, *b])
+    paired_seeds = paired_seeds and np.array_equal(_fold_of(tables[0]), _fold_of(tables[len(a)]))
     parts = [_fold_sums(tables[: len(a)]), _fold_sums(tables[len(a) :])]
     sums = np.concatenate([np.sum(side, axis=0) for side in parts], axis=1)
     points = figures(sums.sum(axis=0))
@@ -201,10 +202,13 @@ def compare(
     return Comparison(metrics, len(tables[0]), len(sums), len(a), len(b), paired_seeds, level, margin)
 
 
+def _fold_of(table: Predictions) -> IntArray:
+    return np.zeros(len(table), dtype=np.int64) if table.fold is None else table.fold
+
+
 def _fold_sums(tables: Sequence[Predictions]) -> list[FloatArray]:
     """(C, K, 5, 12) sums of each source and run, zero for the sources of other folds; a fold each."""
-    fold = tables[0].fold
-    numbers = np.zeros(len(tables[0]), dtype=np.int64) if fold is None else fold
+    numbers = _fold_of(tables[0])
     parts = [moments(table) for table in tables]
     return [
         np.stack([cluster_sums(part * (numbers == i)[:, None, None], tables[0].sources) for part in parts], axis=1)

@@ -38,8 +38,8 @@ class Scaling:
 
     def apply(self, predictions: Predictions) -> Predictions:
         """Scale the predictions of the model that the scaling was fitted on."""
-        factor = np.where(np.isnan(self.factor), 1.0, self.factor)
-        return replace(predictions, predicted=self.centre + factor * (predictions.predicted - self.centre))
+        scaled = self.centre + self.factor * (predictions.predicted - self.centre)
+        return replace(predictions, predicted=np.where(np.isnan(self.factor), predictions.predicted, scaled))
 
 
 class System(NamedTuple):
@@ -85,7 +85,7 @@ def fit_scaling(predictions: Predictions, ratio: FloatArray) -> Scaling:
     known = ~np.isnan(predictions.true)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.where(known, predictions.predicted, 0.0).sum(axis=0) / known.sum(axis=0)
-        factor = np.where(own > 1e-6, ratio / own, np.nan)
+        factor = np.where(own > 1e-5, ratio / own, np.nan)
     return Scaling(np.where(np.isnan(centre), 0.5, centre), factor)
 
 
@@ -118,8 +118,8 @@ def equal_spread_table(systems: Mapping[str, System], title: str) -> str:
     head = ["", "sd ratio", *(f"{metric}{at}" for at in ("", ", equal spread") for metric in ("1-MAE", "low", "high"))]
     rows = []
     for name, system in systems.items():
-        raw = _means(system.test)
-        even = _means(scaled[name]) if name in scaled else dict.fromkeys(raw, np.nan)
+        raw = mean_figures(system.test)
+        even = mean_figures(scaled[name]) if name in scaled else dict.fromkeys(raw, np.nan)
         cells = [number(raw["sd ratio"], 2)]
         rows.append([name, *cells, *(number(x[m]) for x in (raw, even) for m in ("1-MAE", "low", "high"))])
     known = all(system.validation is not None for system in systems.values())
@@ -159,7 +159,8 @@ def _sizes(systems: Mapping[str, System]) -> str:
     return f"{len(table)} clips of {len(set(table.sources))} sources"
 
 
-def _means(tables: Sequence[Predictions]) -> dict[str, float]:
+def mean_figures(tables: Sequence[Predictions]) -> dict[str, float]:
+    """1-MAE, low, high and sd ratio: means over traits and tables."""
     found = [figures(moments(table).sum(axis=0)) for table in tables]
     return {metric: float(np.mean([f[metric][-1] for f in found])) for metric in ("1-MAE", "low", "high", "sd ratio")}
 
@@ -177,7 +178,7 @@ def spread_curve(system: System, factors: Sequence[float] = FACTORS) -> dict[flo
     curve = {}
     for factor in factors:
         scalings = [replace(fit_scaling(t, np.ones(5)), factor=np.full(5, factor)) for t in system.fitted_on]
-        curve[factor] = _means([s.apply(t) for s, t in zip(scalings, system.test, strict=True)])
+        curve[factor] = mean_figures([s.apply(t) for s, t in zip(scalings, system.test, strict=True)])
     return curve
 
 

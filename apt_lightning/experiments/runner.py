@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
-from apt_lightning import __version__
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
 from apt_lightning.common.processes import die_with, launched_tasks
+from apt_lightning.common.version import __version__
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import UNITS, Unit

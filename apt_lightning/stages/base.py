@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
-from apt_lightning import __version__
 from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.common.traits import TRAITS, TraitStatistics
+from apt_lightning.common.version import __version__
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import Store
@@ -224,7 +224,7 @@ class BaseModule(LightningModule):
     def encode(self, batch: Batch) -> Tensor:
         """Features (B, M, Q) of the frozen encoders: those of the batch, or computed from its raw inputs."""
         if batch.features is not None:
-            return batch.features
+            return batch.features.to(self.trait_mean.dtype)  # cached in float32
         assert self.encoders is not None
         with torch.no_grad():
             features: Tensor = self.encoders(batch)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from apt_lightning.common.batch import Inputs
+from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import TEMPORARY, locked, replacing
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders
@@ -96,7 +97,13 @@ def frozen_features(
         view = (encoder.frame_size, encoder.crop) if isinstance(encoder, FrameEncoder) else ""
         key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name} {view}".encode()).hexdigest()[:16]
         target = folder / f"{name}-{key}"
-        target.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} has no features of this {name} encoder and cannot be written ({error.strerror}):"
+                " copy the store to a place that can, or compute them once where it can"
+            ) from None
         clips = dataset(name)
         n_clips = len(clips.present)
         chunks = [range(i, min(i + CHUNK, n_clips)) for i in range(0, n_clips, CHUNK)]
@@ -159,5 +166,8 @@ def _encode(
 def encode_inputs(encoder: nn.Module, inputs: Inputs, device: torch.device) -> Tensor:
     """Features (B, Q) of one modality's raw inputs, computed on ``device``."""
     length = None if inputs.length is None else inputs.length.to(device)
-    features: Tensor = encoder(inputs.values.to(device), length)
+    values = inputs.values.to(device)
+    if values.is_floating_point():
+        values = values.to(next(encoder.parameters()).dtype)  # float64 or bfloat16 in a true precision
+    features: Tensor = encoder(values, length)
     return features

@@ -182,7 +182,7 @@ class FusionModule(RegressionModule):
         features = self.features(self.data.store)
         assert features is not None
         for rows in torch.split(self.data.positions("train"), CHUNK):
-            values = features[rows].to(self.device)
+            values = features[rows].to(network.missing)
             present = torch.from_numpy(self.data.store.present[rows][:, columns]).to(self.device)
             if isinstance(network, FinalNet):
                 values = network.embed(values, present)

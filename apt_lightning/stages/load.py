@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import read_stage
 from apt_lightning.stages.fusion import FusionModule
@@ -9,7 +11,7 @@ from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.siamese import SiameseModule
 
 
-def load_module(path: str) -> BaseModule:
+def load(path: str | os.PathLike[str]) -> BaseModule:
     """Load any stage's checkpoint, in eval mode; the files it was made from are not needed.
 
     Raises:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
 from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.metrics import flat_metrics, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.losses.regression import RegressionLoss
 from apt_lightning.networks.layers import initialise
@@ -21,7 +22,9 @@ class RegressionModule(BaseModule):
     """Base of stages 1, 2 and 4: a linear map p to the five traits, trained with L_mae + L_mse + L_bell (Eq. 4).
 
     Logged on validation: ``val/accuracy``, the mean 1-MAE over traits (Eq. 9, higher is better), the same per
-    trait, and ``val/ccc``, the mean concordance correlation (higher is better). Predictions are clipped to
+    trait, and ``val/ccc``, the mean concordance correlation (higher is better). Logged on test, and returned by
+    ``trainer.test``: all of :data:`apt_lightning.evaluation.metrics.METRICS`, overall and per trait, for all clips
+    and for those of seen and unseen sources. Predictions are clipped to
     [0, 1] for these figures only.
 
     Args:
@@ -96,6 +99,11 @@ class RegressionModule(BaseModule):
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._predicted.append((batch.positions, self(batch).float().clamp(0, 1)))
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        scores = score_by_seen(self.predictions(), self.statistics, resamples=0)
+        self.log_dict(flat_metrics(scores, "test"))
 
     @override
     def on_predict_epoch_start(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.batch import Inputs
-from apt_lightning.common.errors import CheckpointError
+from apt_lightning.common.errors import CheckpointError, DataError
+from apt_lightning.common.names import name_form
 from apt_lightning.common.traits import TRAITS, TraitStatistics
 from apt_lightning.data.loading.pictures import decode_pictures
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extract import Extraction, ExtractionSettings, extract_clip
 from apt_lightning.data.store.reader import MODALITIES
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
@@ -59,6 +62,43 @@ class Scorer:
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path} describes no network of this program: {error}") from None
         self.statistics = TraitStatistics(mean.double().numpy(), sd.double().numpy())
+
+    def score(
+        self, clip: str | os.PathLike[str], transcript: str | None = None, explain: bool = False
+    ) -> dict[str, Any]:
+        """Five apparent traits of one video, by the modalities that it has.
+
+        Args:
+            clip: Video or sound file.
+            transcript: What is said in it; None if not known.
+            explain: Add each modality's Shapley value.
+
+        Returns:
+            Plain data: ``clip``; ``traits`` by name, in [0, 1]; ``intervals``, the ends of each trait's 90 %
+            prediction interval, if the checkpoint has some; ``modalities`` used; ``notes`` on those missing;
+            ``faults`` found; ``shapley`` by modality and trait where asked for.
+
+        Raises:
+            ClipError: If the clip cannot be read.
+            DataError: If it holds nothing to score by.
+        """
+        name = name_form(Path(clip).name)
+        extraction = extract_clip(clip, name, ExtractionSettings())
+        features = self.features(extraction, transcript)
+        if not features.present.any():
+            raise DataError(f"nothing to score by: {'; '.join(features.notes)}")
+        values = self.scores(features)
+        result: dict[str, Any] = {"clip": name_form(os.fspath(clip)), "traits": _by_trait(values)}
+        intervals = self.intervals(values)
+        if intervals is not None:
+            result["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
+        there = zip(self.modalities, features.present[0].tolist(), strict=True)
+        result["modalities"] = [modality for modality, present in there if present]
+        result["notes"] = features.notes
+        result["faults"] = [fault.code for fault in extraction.faults]
+        if explain:
+            result["shapley"] = {name: _by_trait(values) for name, values in self.shapley(features).items()}
+        return result
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -163,6 +203,10 @@ class Scorer:
         columns = [MODALITIES.index(name) for name in self.modalities]
         found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
         return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
+
+
+def _by_trait(values: FloatArray) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
 
 
 def _reason(extraction: Extraction, part: str) -> str:

@@ -184,17 +184,20 @@ class SiameseModule(BaseModule):
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", torch.stack(self._losses).mean(), sync_dist=True)
         self._space = self._join()
+        self.log("val/precision", self._precision(), prog_bar=True, sync_dist=True)
+
+    def _precision(self) -> Tensor:
+        """Cross-modal precision of extreme clips in the space of the last pass."""
         positions, traits, present, embeddings = self._space
         sources = [self.data.store.clips[i].source for i in positions.tolist()]
         bounds = self.trait_mean + self.trait_sd * torch.tensor([[-1.0], [0.0], [1.0]], device=self.device)
         classes = (traits[:, None] >= bounds).sum(1).masked_fill(traits.isnan(), -1)
-        precision = cross_modal_precision(
+        return cross_modal_precision(
             F.normalize(embeddings.float(), dim=-1),
             present,
             classes,
             torch.from_numpy(np.unique(sources, return_inverse=True)[1]).to(self.device),
         )
-        self.log("val/precision", precision, prog_bar=True, sync_dist=True)
 
     def _keep(self, batch: Batch, embeddings: Tensor) -> None:
         """Keep what :meth:`_join` needs of a batch; its features would be several times as much."""
@@ -217,6 +220,7 @@ class SiameseModule(BaseModule):
     @override
     def on_test_epoch_end(self) -> None:
         self._space = self._join()
+        self.log("test/precision", self._precision(), sync_dist=True)
 
     @override
     def on_predict_epoch_start(self) -> None:

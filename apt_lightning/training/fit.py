@@ -140,6 +140,8 @@ class AptCLI(LightningCLI):
             return
         config = self.config[subcommand]
         config.weights_only = True
+        if subcommand == "test":
+            config.verbose = False  # our own tables say the same, with intervals
         if config.ckpt_path == "last":
             last = Path(config.run_dir or "runs/stage", LAST)
             config.ckpt_path = str(last) if last.is_file() or subcommand != "fit" else None
@@ -192,6 +194,11 @@ class AptCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         folder = self._folder
         patience = self._get(self.config, "patience")
+        if config["overfit_batches"]:
+            raise UsageError(
+                "`--trainer.overfit_batches` puts another sampler in place of ours, which draws whole batches; use"
+                " `--trainer.limit_train_batches` with `--data.augment=false`"
+            )
         model: BaseModule = self.model
         best = best_checkpoint(folder, model)
         if config["fast_dev_run"]:
@@ -258,6 +265,7 @@ class AptCLI(LightningCLI):
             write_predictions(file, predictions)
             write_statistics(self._folder, model.statistics)
             if show:
+                print(f"stage {model.stage} of {self.config[self.subcommand].ckpt_path}, {split} split")
                 intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
                 people = {clip.name: clip.demographics for clip in model.data.store.clips}
                 say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))

@@ -1,13 +1,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from apt_lightning.cli import main
 from apt_lightning.common.traits import TraitStatistics
-from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
+from apt_lightning.evaluation.predictions import (
+    Predictions,
+    read_predictions,
+    write_predictions,
+    write_statistics,
+)
 
 
 def write_stage(folder, noise, seed, clips=range(60), split="test", mean=0.5):
@@ -31,6 +37,31 @@ def test_two_stages(tmp_path, capsys):
     figures = json.loads((tmp_path / "c.json").read_text())
     gain = figures["all clips"]["metrics"]["1-MAE"]
     assert gain["lower"][5] > 0.05 and gain["p"][5] < 0.001 and figures["unseen sources"]["clips"] == 30
+
+
+def test_extremes_are_compared_at_equal_spread_too(tmp_path, capsys):
+    """B is A, only louder: raw it gains at both ends, at equal spread it is A again."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    for split, clips in (("test", range(100)), ("validation", range(100, 200))):
+        table = read_predictions(write_stage(a, 0.05, 1, clips, split) / f"predictions_{split}.csv")
+        centre = table.predicted.mean(axis=0)
+        for folder, factor in ((a, 0.5), (b, 0.7)):
+            folder.mkdir(exist_ok=True)
+            scaled = replace(table, predicted=centre + factor * (table.predicted - centre), classes=None)
+            write_predictions(folder / f"predictions_{split}.csv", scaled)
+    write_statistics(b, TraitStatistics(np.full(5, 0.5), np.full(5, 0.15)))
+    assert main(["compare", str(a), str(b), "--json", str(tmp_path / "c.json")]) == 0
+    out = capsys.readouterr().out
+    assert "extremes at equal spread" in out and "Factors fitted on validation." in out
+    assert "low, at equal spread: 100 clips" in out
+    found = json.loads((tmp_path / "c.json").read_text())
+    for metric in ("low", "high"):
+        raw, even = (found[part]["metrics"][metric]["difference"][5] for part in ("all clips", "equal spread"))
+        assert raw > 0.02 and abs(even) < 0.004
+    assert found["all clips"]["margin"] == 0.001 and found["equal spread"]["metrics"]["low"]["verdict"]
+    assert main(["compare", str(a / "predictions_test.csv"), str(b / "predictions_test.csv")]) == 0
+    assert "Factors fitted on the clips themselves" in capsys.readouterr().out
+    assert main(["compare", str(a), str(b), "--margin", "0"]) == 2
 
 
 def test_two_runs_over_seeds_and_folds(tmp_path, capsys):

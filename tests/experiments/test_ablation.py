@@ -16,7 +16,7 @@ from apt_lightning.experiments.runner import read_settings
 from apt_lightning.losses.regression import RegressionLoss
 from apt_lightning.networks import FinalNet, FusionNet, SiameseNet
 from apt_lightning.networks.fusion import matched_dims
-from apt_lightning.stages.load import load_module
+from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import best_epoch
 
 
@@ -87,7 +87,7 @@ def test_the_mean_of_two_stages_2_is_of_two_trainings_on_one_stage_1(ablated):
     mean = np.mean([predicted for _, predicted in sides], axis=0)
     np.testing.assert_allclose(row.test[0].predicted, mean, atol=1e-12)
     assert np.abs(sides[0][1] - sides[1][1]).max() > 1e-4
-    one, two = (load_module(str(folder / "seed42" / unit / "best.ckpt")) for unit in ("stage2", "stage2_again"))
+    one, two = (load(str(folder / "seed42" / unit / "best.ckpt")) for unit in ("stage2", "stage2_again"))
     for a, b in zip(one.encoders.parameters(), two.encoders.parameters(), strict=True):
         assert torch.equal(a, b)
     assert row.parameters == 2 * sum(p.numel() for p in one.parameters() if p.requires_grad)
@@ -117,14 +117,14 @@ def test_equal_steps_are_equal_and_subsets_hold_their_modalities(ablated):
     files = [torch.load(folder / "seed42" / name / "last.ckpt", weights_only=True) for name in names]
     assert len({(file["global_step"], file["epoch"]) for file in files}) == 1
     for name in ("stage3_av", "stage4_av"):
-        assert load_module(str(folder / "seed42" / name / "best.ckpt")).modalities == ("audio", "visual")
+        assert load(str(folder / "seed42" / name / "best.ckpt")).modalities == ("audio", "visual")
 
 
 def test_controls_are_as_large_as_the_method(ablated):
     folder, _ = ablated
     counts = {}
     for name in ("stage4", "stage4_untrained", "stage4_none"):
-        module = load_module(str(folder / "seed42" / name / "best.ckpt"))
+        module = load(str(folder / "seed42" / name / "best.ckpt"))
         counts[name] = sum(p.numel() for p in module.parameters() if p.requires_grad)
         assert trained_parameters(folder / "seed42" / name / "best.ckpt") == counts[name]
     assert counts["stage4"] == counts["stage4_untrained"]
@@ -133,8 +133,8 @@ def test_controls_are_as_large_as_the_method(ablated):
 
 def test_untrained_net_is_neither_the_trained_one_nor_moved(ablated):
     folder, _ = ablated
-    third = load_module(str(folder / "seed42" / "stage3" / "best.ckpt")).network
-    siamese = load_module(str(folder / "seed42" / "stage4_untrained" / "best.ckpt")).network.siamese
+    third = load(str(folder / "seed42" / "stage3" / "best.ckpt")).network
+    siamese = load(str(folder / "seed42" / "stage4_untrained" / "best.ckpt")).network.siamese
     weights = siamese.layers[0].weight
     assert not torch.equal(weights, third.layers[0].weight)
     assert not any(p.requires_grad for p in siamese.parameters())
@@ -209,7 +209,8 @@ def test_folds_of_a_seed_are_put_together(tmp_path, monkeypatch):
             table = Predictions(
                 [f"{fold}.mp4"], [str(fold)], np.zeros(1), np.full((1, 5), 0.5), np.full((1, 5), seed / 10)
             )
-            write_predictions(folder / "predictions_test.csv", table)
+            for split in ("validation", "test"):
+                write_predictions(folder / f"predictions_{split}.csv", table)
             jobs += [Job(unit, folder, [], "") for unit in ablation.UNITS if unit.name == "stage2"]
     monkeypatch.setattr(ablation, "best_epoch", lambda folder, *_: {"val/accuracy": float(folder.parent.name[-1])})
     monkeypatch.setattr(ablation, "trained_parameters", lambda file: 7)

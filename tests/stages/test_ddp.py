@@ -27,7 +27,7 @@ from apt_lightning.experiments.plan import STAGE1, UNITS
 from apt_lightning.experiments.runner import RunSettings, run
 from apt_lightning.stages import frozen as features
 from apt_lightning.stages.fusion import FusionModule
-from apt_lightning.stages.load import load_module
+from apt_lightning.stages.load import load
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.fit import TRAINER_DEFAULTS
@@ -175,7 +175,7 @@ def test_predictions_of_two_processes_are_those_of_one(vectors):
 
 
 def test_each_process_computes_its_share_of_the_frozen_features(tmp_path, vectors, monkeypatch):
-    encoders = load_module(str(vectors / "run" / "seed42" / "stage2" / "best.ckpt")).encoders
+    encoders = load(str(vectors / "run" / "seed42" / "stage2" / "best.ckpt")).encoders
     store = Store.open(vectors / "store")
     written, thread = [], threading.local()
     replacing = features.replacing

@@ -16,7 +16,7 @@ from places import CONFIGS, QUICK
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.stages.checkpoint import read_stage
-from apt_lightning.stages.load import load_module
+from apt_lightning.stages.load import load
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.plain_file import read_plain
 
@@ -36,7 +36,7 @@ def attempt(path, output):
     resource.setrlimit(resource.RLIMIT_AS, (taken + BYTES, taken + BYTES))
     start = time.process_time()
     try:
-        load_module(path)
+        load(path)
         result = "loaded"
     except CheckpointError as error:
         result = str(error)
@@ -98,7 +98,7 @@ def trap(tmp_path, monkeypatch):
     assert "trap" not in sys.modules and not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("way", ["fit", "validate", "test", "predict", "score", "later stage", "load_module", "class"])
+@pytest.mark.parametrize("way", ["fit", "validate", "test", "predict", "score", "later stage", "load", "class"])
 def test_nothing_that_a_file_names_is_imported(way, good, trap, feature_run, capsys):
     content = {**good, "hyper_parameters": {**good["hyper_parameters"], "_class_path": "trap.Module"}}
     content["hyper_parameters"] |= {"_instantiator": "trap.build", "class_path": "trap.Module"}
@@ -112,8 +112,8 @@ def test_nothing_that_a_file_names_is_imported(way, good, trap, feature_run, cap
         case "later stage":
             flags = words(feature_run, trap / "out", f"--model.audio_ckpt={evil}")
             code = main(["fit", f"--config={CONFIGS / 'stage3.yaml'}", *flags])
-        case "load_module" | "class":
-            read = load_module if way == "load_module" else ModalityModule.load_from_checkpoint
+        case "load" | "class":
+            read = load if way == "load" else ModalityModule.load_from_checkpoint
             with pytest.raises(CheckpointError, match="class_path"):
                 read(str(evil))
             return

@@ -11,7 +11,7 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.experiments.plan import UNITS
 from apt_lightning.stages.checkpoint import read_stage
-from apt_lightning.stages.load import load_module
+from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import AtomicCheckpointIO
 
 
@@ -80,7 +80,7 @@ def test_frozen_parts_stay_bit_equal(chain, stage):
 
 
 def test_frozen_parts_stay_in_eval_mode(chain):
-    module = load_module(str(chain / "seed42" / "stage4" / "best.ckpt"))
+    module = load(str(chain / "seed42" / "stage4" / "best.ckpt"))
     module.train()
     frozen = [module.encoders, module.network.fusion, module.network.siamese]
     assert not any(part.training for whole in frozen for part in whole.modules())

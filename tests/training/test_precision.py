@@ -36,6 +36,24 @@ def test_stage_trains_in_bfloat16(chain, store_dir, tmp_path, stage):
     np.testing.assert_allclose(here.predicted, float32.predicted, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+@pytest.mark.parametrize("stage", ["stage1_audio", "stage2", "stage3", "stage4"])
+def test_stage_trains_in_a_true_precision(feature_run, tmp_path, stage, precision):
+    base = feature_run / "seed42"
+    words = [
+        f"--config={CONFIGS / stage}.yaml",
+        f"--data.store={feature_run.parent / 'store'}",
+        f"--run_dir={tmp_path}",
+    ]
+    words += [f"--model.{name}={base / earlier / 'best.ckpt'}" for name, earlier in INPUTS[stage].items()]
+    assert main(["fit", *words, *QUICK, f"--trainer.precision={precision}"]) == 0
+    state = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
+    assert {x.dtype for x in state.values() if x.is_floating_point()} == {
+        torch.float64 if precision == "64-true" else torch.bfloat16
+    }
+    assert main(["test", *words, *QUICK, f"--trainer.precision={precision}"]) == 0
+
+
 @pytest.mark.parametrize(
     ("cuda", "native", "cpu", "expected"),
     [

@@ -19,25 +19,24 @@ from apt_lightning.evaluation.calibration import (
 )
 from apt_lightning.evaluation.conformal import Coverage, coverage, fit_conformal
 from apt_lightning.evaluation.fairness import FIGURES, MIN_SOURCES, Group, fairness, group_masks, verdict
-from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Table, value_cell
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, TRUE, Dot, dots, picture
-from apt_lightning.experiments.report.run import Run
+from apt_lightning.experiments.report.run import Shown
 
 TRAIT_TITLES = ("Extraversion", "NEU: emotional stability", "Agreeableness", "Conscientiousness", "Openness")
 
 
-def colour_of(run: Run, system: str) -> str:
+def colour_of(run: Shown, system: str) -> str:
     """Colour of a system in all charts."""
     return FINAL if system == run.final else BASELINE
 
 
-def _keys(run: Run, *further: Key) -> list[Key]:
+def _keys(run: Shown, *further: Key) -> list[Key]:
     return [*further, *(Key("―", colour_of(run, name), name) for name in run.shown)]
 
 
-def spread(runs: Sequence[Run]) -> Section:
+def spread(runs: Sequence[Shown]) -> Section:
     """Predicted against true distributions."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -56,7 +55,7 @@ def spread(runs: Sequence[Run]) -> Section:
     return Section("distributions", "Distributions", intro, runs=blocks)
 
 
-def _histogram(run: Run, found: dict[str, Distributions], trait: int) -> Picture:
+def _histogram(run: Shown, found: dict[str, Distributions], trait: int) -> Picture:
     def draw(axes: Any) -> None:
         true = next(iter(found.values())).true[trait]
         axes.stairs(true / max(1, true.sum()), HISTOGRAM_EDGES, fill=True, color=TRUE, alpha=0.45)
@@ -75,7 +74,7 @@ def _histogram(run: Run, found: dict[str, Distributions], trait: int) -> Picture
     return picture(TRAIT_TITLES[trait], alt, draw)
 
 
-def calibration(runs: Sequence[Run]) -> Section:
+def calibration(runs: Sequence[Shown]) -> Section:
     """Regression to the mean."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -109,7 +108,7 @@ def _bounds(arrays: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> tuple[fl
     return (float(values.min()) - 0.03, float(values.max()) + 0.03) if len(values) else (0.0, 1.0)
 
 
-def _means(run: Run, found: dict[str, Deciles], trait: int, bounds: tuple[float, float]) -> Picture:
+def _means(run: Shown, found: dict[str, Deciles], trait: int, bounds: tuple[float, float]) -> Picture:
     def draw(axes: Any) -> None:
         axes.plot(bounds, bounds, color=TRUE, lw=1, ls="--")
         for name, d in found.items():
@@ -123,7 +122,7 @@ def _means(run: Run, found: dict[str, Deciles], trait: int, bounds: tuple[float,
     return picture(TRAIT_TITLES[trait], alt, draw, height=2.5)
 
 
-def errors(runs: Sequence[Run]) -> Section:
+def errors(runs: Sequence[Shown]) -> Section:
     """Error along the label."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -147,7 +146,7 @@ def errors(runs: Sequence[Run]) -> Section:
     return Section("errors", "Errors along the label", intro, runs=blocks)
 
 
-def _errors(run: Run, found: dict[str, Deciles], trait: int, top: float) -> Picture:
+def _errors(run: Shown, found: dict[str, Deciles], trait: int, top: float) -> Picture:
     def draw(axes: Any) -> None:
         x = np.arange(1, 11)
         for name, d in found.items():
@@ -163,13 +162,13 @@ def _errors(run: Run, found: dict[str, Deciles], trait: int, top: float) -> Pict
     return picture(TRAIT_TITLES[trait], alt, draw)
 
 
-def groups(runs: Sequence[Run]) -> Section:
+def groups(runs: Sequence[Shown]) -> Section:
     """Errors by group of people."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
         found = fairness(run.shown[run.final], run.demographics)
         if not found:
-            blocks[run.name] = [Note("The store has no gender, ethnicity or age of any test clip.")]
+            blocks[run.name] = [Note("There is no gender, ethnicity or age of any of these clips.")]
             continue
         single = [group for group in found if " x " not in group.attribute]
         charts = [_group_chart(run, single, figure) for figure in ("signed error", "MAE")]
@@ -193,7 +192,7 @@ def groups(runs: Sequence[Run]) -> Section:
     return Section("fairness", "Groups of people", intro, runs=blocks)
 
 
-def _group_chart(run: Run, found: Sequence[Group], figure: str) -> Picture:
+def _group_chart(run: Shown, found: Sequence[Group], figure: str) -> Picture:
     rows = []
     for group in found:
         f = group.figures[figure]
@@ -226,18 +225,16 @@ def _group_table(found: Sequence[Group], attribute: str, folded: str) -> Table:
     )
 
 
-def intervals(runs: Sequence[Run]) -> Section:
+def intervals(runs: Sequence[Shown]) -> Section:
     """Coverage of the conformal intervals."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
-        unit = run.final_unit.name
-        validation, test = (run.file(unit, f"predictions_{split}.csv") for split in ("validation", "test"))
-        if validation is None or test is None:
-            blocks[run.name] = [Note(f"No {unit}/predictions_validation.csv: there are no intervals to check.")]
+        if run.held_out is None:
+            blocks[run.name] = [Note(f"No validation predictions of {run.final}: there are no intervals to check.")]
             continue
-        table = read_predictions(test)
+        validation, table = run.held_out
         try:
-            fitted = fit_conformal(read_predictions(validation))
+            fitted = fit_conformal(validation)
         except DataError as error:
             blocks[run.name] = [Note(f"No intervals: {error}.")]
             continue
@@ -248,7 +245,7 @@ def intervals(runs: Sequence[Run]) -> Section:
             for name, mask in members.items()
         }
         found = coverage(fitted, table, groups=masks)
-        first = " Of the first seed and fold." if run.results.settings["folds"] or run.seeds > 1 else ""
+        first = " Of the first seed and fold." if run.results.settings.get("folds") or run.seeds > 1 else ""
         rows = [
             Row(
                 [
@@ -262,9 +259,7 @@ def intervals(runs: Sequence[Run]) -> Section:
             )
             for c in found
         ]
-        caption = (
-            f"Labels inside their {fitted.level * 100:.0f} % interval, {run.final}: {len(table)} test clips.{first}"
-        )
+        caption = f"Labels inside their {fitted.level * 100:.0f} % interval, {run.final}: {len(table)} clips.{first}"
         note = (
             f"Fitted on validation clips, as `apt run` stores them in the checkpoint for `apt score`: the quantile is "
             f"from {fitted.clips} clips of {fitted.sources} sources. Promised overall, not for each row."
@@ -279,7 +274,7 @@ def intervals(runs: Sequence[Run]) -> Section:
     return Section("intervals", "Prediction intervals", intro, runs=blocks)
 
 
-def _coverage_charts(run: Run, found: Sequence[Coverage], level: float) -> list[Picture]:
+def _coverage_charts(run: Shown, found: Sequence[Coverage], level: float) -> list[Picture]:
     """One chart for traits, one for deciles, one for sources and groups."""
     titles: dict[str, list[Dot]] = {"Overall and by trait": [], "By decile of the label": [], "By group": []}
     for c in found:

@@ -15,13 +15,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from apt_lightning import __version__
 from apt_lightning.common.files import write_text
+from apt_lightning.common.version import __version__
 from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.experiments.report import behaviour, contributions, scores, training
+from apt_lightning.experiments.report.blocks import Section
 from apt_lightning.experiments.report.charts import css
-from apt_lightning.experiments.report.run import Run
+from apt_lightning.experiments.report.run import Run, Shown
 from apt_lightning.experiments.results import BASELINES
 
 BUILDERS = (
@@ -83,10 +84,22 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def render(runs: Sequence[Run]) -> str:
-    """Render the page.
+    """Render the page of runs.
 
     Args:
         runs: At least one.
+    """
+    return render_page(runs, [build(runs) for build in BUILDERS], {run.name: overview(run) for run in runs}, card=True)
+
+
+def render_page(runs: Sequence[Shown], sections: Sequence[Section], facts: dict[str, list[Fact]], card: bool) -> str:
+    """Render a page.
+
+    Args:
+        runs: What it is about, at least one.
+        sections: In their order.
+        facts: Name of a run to the figures to read first.
+        card: With the card of models of this package.
     """
     environment = Environment(
         loader=PackageLoader("apt_lightning.experiments.report", "."),
@@ -102,8 +115,9 @@ def render(runs: Sequence[Run]) -> str:
         "version": __version__,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "runs": runs,
-        "overview": {run.name: overview(run) for run in runs},
-        "sections": [build(runs) for build in BUILDERS],
+        "overview": facts,
+        "sections": sections,
+        "card": card,
     }
     return environment.get_template("report.html").render(values)
 
@@ -113,7 +127,7 @@ def _code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def overview(run: Run) -> list[Fact]:
+def overview(run: Shown) -> list[Fact]:
     """The figures to read first."""
     final, look_up = run.scores(run.final), run.scores(BASELINES[2])
     values = [float(s.values["1-MAE"][-1]) for s in final]
@@ -138,7 +152,7 @@ def overview(run: Run) -> list[Fact]:
         facts.insert(1, Fact("gain over stage 2", f"{sign}{number(float(d.difference[-1]))}", detail))
     table = run.results.systems[run.final][0]
     seen = float(table.seen_source.mean())
-    facts.append(Fact("seen sources", f"{seen:.0%}", f"of {len(table)} test clips have a sibling in training"))
+    facts.append(Fact("seen sources", f"{seen:.0%}", f"of {len(table)} clips have a sibling in training"))
     return facts
 
 

@@ -1,8 +1,9 @@
-"""A run as the report reads it: predictions, scores, store and files of the stages."""
+"""What the report reads: systems on the same clips, and of a run also its store and the files of its stages."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.metrics import Scores, score_by_seen
-from apt_lightning.evaluation.predictions import Predictions
+from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.experiments.plan import UNITS, Unit
 from apt_lightning.experiments.results import RunResults, read_run
 
@@ -18,41 +19,22 @@ TITLES = {unit.name: unit.title for unit in UNITS}
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run folder."""
+class Shown(ABC):
+    """Systems on the same clips, as the sections of figures read them: a run, or a stranger's file."""
 
     name: str
     """Unique on the page."""
-    folder: Path
     results: RunResults
-    store: Store
 
-    @classmethod
-    def read(cls, folder: Path, name: str) -> Run:
-        """Read a run folder.
+    @property
+    @abstractmethod
+    def demographics(self) -> dict[str, dict[str, str]]:
+        """Clip to attribute to group."""
 
-        Args:
-            folder: From ``apt run``.
-            name: What the page calls it.
-
-        Raises:
-            UsageError: If the folder is no run, or has no finished stage.
-            StoreError: If the feature store that it was trained on is not there.
-        """
-        results = read_run(folder)
-        # Systems without a network carry no classes; stages carry those of their own training split.
-        systems = {
-            system: [p if p.classes is not None else p.with_statistics(results.statistics) for p in tables]
-            for system, tables in results.systems.items()
-        }
-        store = Store.open(results.settings["store"])
-        return cls(name, folder, replace(results, systems=systems), store)
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """What ``run.json`` holds."""
-        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        return found
+    @property
+    @abstractmethod
+    def held_out(self) -> tuple[Predictions, Predictions] | None:
+        """Validation and judged predictions of one model, the final system's; None where one is not known."""
 
     @cached_property
     def parts(self) -> dict[str, list[dict[str, Scores]]]:
@@ -85,11 +67,6 @@ class Run:
         return {TITLES["stage2"]: "stage 2", TITLES["stage4"]: "stage 4"}.get(system, system)
 
     @property
-    def final_unit(self) -> Unit:
-        """The unit that trained the final system."""
-        return next(unit for unit in UNITS if unit.title == self.final)
-
-    @property
     def seeds(self) -> int:
         """Seeds of the final system."""
         return len(self.results.systems[self.final])
@@ -101,14 +78,61 @@ class Run:
 
     @property
     def clips(self) -> str:
-        """Size of the test split in words."""
+        """Number of the judged clips in words."""
         table = self.results.systems[self.final][0]
-        return f"{len(table)} test clips of {len(set(table.sources))} sources"
+        return f"{len(table)} {self.results.settings.get('split', 'test')} clips of {len(set(table.sources))} sources"
+
+
+@dataclass(frozen=True)
+class Run(Shown):
+    """One run folder."""
+
+    folder: Path
+    store: Store
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> Run:
+        """Read a run folder.
+
+        Args:
+            folder: From ``apt run``.
+            name: What the page calls it.
+
+        Raises:
+            UsageError: If the folder is no run, or has no finished stage.
+            StoreError: If the feature store that it was trained on is not there.
+        """
+        results = read_run(folder)
+        # Systems without a network carry no classes; stages carry those of their own training split.
+        systems = {
+            system: [p if p.classes is not None else p.with_statistics(results.statistics) for p in tables]
+            for system, tables in results.systems.items()
+        }
+        store = Store.open(results.settings["store"])
+        return cls(name, replace(results, systems=systems), folder, store)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def final_unit(self) -> Unit:
+        """The unit that trained the final system."""
+        return next(unit for unit in UNITS if unit.title == self.final)
 
     @cached_property
     def demographics(self) -> dict[str, dict[str, str]]:
         """Clip to attribute to group."""
         return {clip.name: clip.demographics for clip in self.store.clips if clip.demographics}
+
+    @property
+    def held_out(self) -> tuple[Predictions, Predictions] | None:
+        """Validation and test predictions of the first seed and fold."""
+        files = [self.file(self.final_unit.name, f"predictions_{split}.csv") for split in ("validation", "test")]
+        validation, test = (None if file is None else read_predictions(file) for file in files)
+        return None if validation is None or test is None else (validation, test)
 
     def folders(self, unit: str) -> list[Path]:
         """Folders of one unit, of all seeds and folds."""
@@ -122,6 +146,6 @@ class Run:
         return path if path.is_file() else None
 
 
-def style_of(run: Run, system: str) -> str:
+def style_of(run: Shown, system: str) -> str:
     """How a row of a system is set."""
     return "floor" if system in run.results.floors else "final" if system == run.final else ""

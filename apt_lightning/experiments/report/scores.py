@@ -9,6 +9,7 @@ import numpy as np
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import SHORT
+from apt_lightning.evaluation.comparison_table import decision
 from apt_lightning.evaluation.metrics import COLUMNS, MIN_SOURCES
 from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
@@ -25,12 +26,12 @@ from apt_lightning.experiments.report.blocks import (
     value_cell,
 )
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, Dot, dots
-from apt_lightning.experiments.report.run import Run, style_of
+from apt_lightning.experiments.report.run import Run, Shown, style_of
 
 NEU = "NEU is emotional stability: high is calm."
 
 
-def headline(runs: Sequence[Run]) -> Section:
+def headline(runs: Sequence[Shown]) -> Section:
     """The paper's Table 1 with floors."""
     common: list[Block] = [_side_by_side(runs)] if len(runs) > 1 else []
     blocks: dict[str, list[Block]] = {}
@@ -67,7 +68,7 @@ def headline(runs: Sequence[Run]) -> Section:
     return Section("results", "Results", intro, common, blocks)
 
 
-def _spread(run: Run) -> str:
+def _spread(run: Shown) -> str:
     if run.seeds > 1:
         return (
             f"Trained systems: mean ± standard deviation over {run.seeds} seeds. "
@@ -78,7 +79,7 @@ def _spread(run: Run) -> str:
     return "In small print: 95 % intervals by a bootstrap over sources. One seed: nothing is said about training anew."
 
 
-def _side_by_side(runs: Sequence[Run]) -> Table:
+def _side_by_side(runs: Sequence[Shown]) -> Table:
     """Mean figures of every system, a pair of columns a run."""
     systems = list(dict.fromkeys(name for run in runs for name in run.parts))
     rows = []
@@ -95,7 +96,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
     return Table(f"Runs side by side, mean over traits. {sizes}", head, rows, [NEU])
 
 
-def quality(runs: Sequence[Run]) -> Section:
+def quality(runs: Sequence[Shown]) -> Section:
     """What 1-MAE hides."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -128,7 +129,7 @@ def quality(runs: Sequence[Run]) -> Section:
     return Section("quality", "Beyond 1-MAE", intro, runs=blocks)
 
 
-def extremes(runs: Sequence[Run]) -> Section:
+def extremes(runs: Sequence[Shown]) -> Section:
     """The paper's Table 2."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -154,7 +155,7 @@ def extremes(runs: Sequence[Run]) -> Section:
     return Section("extremes", "Low and high labels", intro, runs=blocks)
 
 
-def sources(runs: Sequence[Run]) -> Section:
+def sources(runs: Sequence[Shown]) -> Section:
     """Clips with and without a training clip of the same source."""
     blocks: dict[str, list[Block]] = {}
     for run in runs:
@@ -176,7 +177,7 @@ def sources(runs: Sequence[Run]) -> Section:
         if seen and seen < len(table):
             share = seen / len(table)
             text = (
-                f"{seen} of {len(table)} test clips ({share:.0%}) have a training clip of the same source video. "
+                f"{seen} of {len(table)} clips ({share:.0%}) have a training clip of the same source video. "
                 "Their figures reward recognising a person or a room."
             )
             blocks[run.name].append(Note(text, warning=True))
@@ -199,7 +200,7 @@ def comparison(runs: Sequence[Run]) -> Section:
             continue
         a, b = run.results.systems[run.baseline], run.results.systems[run.final]
         found = compare(a, b, paired_seeds=len(a) == len(b))
-        blocks[run.name] = [_difference_table(found, run.baseline, run.final)]
+        blocks[run.name] = [difference_table(found, run.baseline, run.final)]
     common: list[Block] = []
     for run in runs[1:]:
         names = f"{runs[0].name}, {runs[0].final}", f"{run.name}, {run.final}"
@@ -208,7 +209,7 @@ def comparison(runs: Sequence[Run]) -> Section:
         except DataError as error:
             common.append(Note(f"{names[1]} cannot be compared with {names[0]}: {error}"))
         else:
-            common.append(_difference_table(found, *names))
+            common.append(difference_table(found, *names))
     intro = (
         "Paired differences on the same clips. Sources are resampled, not clips, since clips of one source are not "
         "independent; p-values are corrected over the five traits of a metric by Holm's method."
@@ -216,7 +217,14 @@ def comparison(runs: Sequence[Run]) -> Section:
     return Section("comparison", "What stage 4 adds", intro, common, blocks)
 
 
-def _difference_table(found: Comparison, a: str, b: str) -> Table:
+def difference_table(found: Comparison, a: str, b: str) -> Table:
+    """Differences of B from A in every metric and trait.
+
+    Args:
+        found: The comparison.
+        a: Name of the first system.
+        b: Name of the second.
+    """
     rows = []
     for metric in COMPARED:
         d = found.metrics[metric]
@@ -224,7 +232,8 @@ def _difference_table(found: Comparison, a: str, b: str) -> Table:
             ends = float(d.difference[i]), float(d.lower[i]), float(d.upper[i])
             sides = [number(float(side[i])) for side in (d.a, d.b)]
             p = [p_value(float(values[i])) for values in (d.p, d.p_holm)]
-            cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p, str(d.clips[i])]
+            cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p]
+            cells += [decision(d, i, found.level), str(d.clips[i])]
             rows.append(Row(cells, "final" if column == "mean" else ""))
     seeds = (
         "One seed a side: the intervals say nothing about training anew."
@@ -236,7 +245,7 @@ def _difference_table(found: Comparison, a: str, b: str) -> Table:
     )
     return Table(
         caption,
-        ["", "A", "B", "B - A", "p", "p (Holm)", "clips"],
+        ["", "A", "B", "B - A", "p", "p (Holm)", f"B is (equal: within {found.margin:g})", "clips"],
         rows,
         [seeds, "Above 0: B is higher. Clips of a mean: the least over the traits."],
     )

@@ -1,0 +1,128 @@
+"""A run folder belongs to one training, and what is asked for agrees with the checkpoint."""
+
+import csv
+import shutil
+
+import pytest
+import torch
+from places import CONFIGS, QUICK
+
+from apt_lightning.cli import main
+from apt_lightning.common.errors import StoreError, UsageError
+from apt_lightning.common.files import locked
+from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.training.run_folder import LOCK
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
+
+
+@pytest.fixture
+def stage1(feature_run, tmp_path):
+    """A copy of a finished stage 1, and the words of a command on it."""
+    folder = tmp_path / "stage1_audio"
+    shutil.copytree(feature_run / "seed42" / "stage1_audio", folder)
+    words = [f"--config={CONFIGS / 'stage1_audio.yaml'}", f"--data.store={feature_run.parent / 'store'}"]
+    return folder, [*words, f"--run_dir={folder}", *QUICK]
+
+
+def test_a_dry_run_leaves_no_trace(stage1, tmp_path, capsys):
+    folder, words = stage1
+    before = content(folder)
+    for name in ("fit", "validate", "test"):
+        assert main([name, *words, "--trainer.fast_dev_run=true"]) == 0
+        assert "nothing was written" in capsys.readouterr().out
+    assert content(folder) == before
+    assert main(["fit", *words, f"--run_dir={tmp_path / 'new'}", "--trainer.fast_dev_run=true"]) == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_second_training_is_refused_or_replaces_the_first(stage1, capsys):
+    folder, words = stage1
+    before = content(folder)
+    assert main(["fit", *words]) == 2
+    error = capsys.readouterr().err
+    assert all(remedy in error for remedy in ("--ckpt_path=last", "--overwrite=true", "--run_dir"))
+    assert main(["fit", *words, "--overwrite=true", "--data.folds=nowhere.json"]) == 2  # it never begins
+    assert content(folder) == before
+    assert main(["fit", *words, "--overwrite=true", "--trainer.max_epochs=2"]) == 0
+    assert len(list(csv.DictReader((folder / "metrics.csv").open()))) == 2
+    assert not (folder / "predictions_test.csv").exists()  # it was of the model that is gone
+
+
+def test_training_without_validation_has_no_best(stage1, capsys):
+    folder, words = stage1
+    flags = [*words, "--overwrite=true", "--trainer.limit_val_batches=0"]
+    assert main(["fit", *flags]) == 2
+    assert "--patience=null" in capsys.readouterr().err
+    assert main(["fit", *flags, "--patience=null"]) == 0
+    assert "without validation" in capsys.readouterr().out
+    assert (folder / "last.ckpt").exists() and not (folder / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "both"),
+    [
+        ("--model.lr=0.5", ("0.5", "0.001")),
+        ("--model.modality=text", ("text", "audio")),
+        ("--model=SiameseModule", ("siamese", "audio")),
+        ("--data.batch_size=9", ("9", "8")),
+        ("--seed_everything=1", ("1", "42")),
+    ],
+)
+def test_going_on_with_other_settings_names_both(flag, both, stage1, capsys):
+    folder, words = stage1
+    words = [word for word in words if not word.startswith("--config")] if flag == "--model=SiameseModule" else words
+    if not (folder / "config.yaml").exists():
+        pytest.fail("a run folder holds its settings")
+    words = [*words, "--seed_everything=42", "--trainer.max_epochs=2", "--ckpt_path=last", flag]
+    assert main(["fit", *words]) == 2
+    error = capsys.readouterr().err
+    assert all(value in error for value in both) and error.count("\n") == 1
+
+
+def test_a_checkpoint_of_another_stage_is_refused_and_alone_it_says_what_it_is(feature_run, tmp_path, capsys):
+    store = f"--data.store={feature_run.parent / 'store'}"
+    checkpoint = tmp_path / "copy" / "best.ckpt"
+    checkpoint.parent.mkdir()
+    shutil.copy(feature_run / "seed42" / "stage1_audio" / "best.ckpt", checkpoint)
+    words = [f"--ckpt_path={checkpoint}", store, "--trainer.accelerator=cpu"]
+    assert main(["test", f"--config={CONFIGS / 'stage4.yaml'}", *words, f"--run_dir={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert "'audio'" in error and ("'final'" in error or "'stage4'" in error)
+    assert not list((tmp_path / "out").glob("*.csv"))
+    assert main(["test", *words]) == 0
+    assert str(checkpoint) in capsys.readouterr().out
+    table = "predictions_test.csv"
+    assert (checkpoint.parent / table).read_bytes() == (feature_run / "seed42" / "stage1_audio" / table).read_bytes()
+
+
+def test_two_processes_are_refused(stage1, feature_run, capsys):
+    folder, words = stage1
+    before = content(folder)
+    with locked(folder / LOCK):
+        for name in ("fit", "test", "validate", "predict"):
+            assert main([name, *words]) == 2
+            assert "another process" in capsys.readouterr().err
+    assert content(folder) == before
+    with locked(feature_run / LOCK), pytest.raises(StoreError, match="another process"):
+        run(RunSettings(store=str(feature_run.parent / "store"), out=str(feature_run), stages=str(CONFIGS)))
+
+
+@pytest.mark.parametrize("environment", [{"SLURM_STEP_NUM_TASKS": "2"}, {"LOCAL_RANK": "0", "WORLD_SIZE": "2"}])
+def test_a_launcher_of_another_number_of_processes_is_refused(environment, stage1, feature_run, monkeypatch, capsys):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("fit", "test"):
+        assert main([name, *stage1[1]]) == 2
+        assert "started 2 processes" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="one process"):
+        run(RunSettings(store=str(feature_run.parent / "store"), out=str(feature_run), stages=str(CONFIGS)))
+
+
+def test_going_on_keeps_the_patience_that_is_asked_for(stage1):
+    folder, words = stage1
+    assert main(["fit", *words, "--ckpt_path=last", "--trainer.max_epochs=2", "--patience=7"]) == 0
+    states = torch.load(folder / "last.ckpt", weights_only=True)["callbacks"]
+    assert [state["patience"] for name, state in states.items() if name.startswith("EarlyStopping")] == [7]
