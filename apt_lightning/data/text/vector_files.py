@@ -144,8 +144,9 @@ def _read(path: Path, name: str, file: IO[bytes] | _Bounded) -> VectorRows:
         if name != path.name:
             raise DataError(f"{path}: a compressed file of gensim's; unpack it and give what it holds")
         words, vectors = read_keyed_vectors(path)
-        pairs = zip(words, vectors, strict=True)
-        return VectorRows(vectors.shape[1], None, ((i, w.encode(), v) for i, (w, v) in enumerate(pairs, 1)))
+        size = vectors.shape[1]
+        pairs = enumerate(zip((word.encode() for word in words), vectors, strict=True), 1)
+        return VectorRows(size, None, ((i, word, _checked(path, i, word, row, size)) for i, (word, row) in pairs))
     first = first.removeprefix(codecs.BOM_UTF8)
     fields = first.split()
     announced = int(fields[0]) if len(fields) == 2 and all(f.isdigit() and len(f) < 10 for f in fields) else None
