@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.common.files import locked
+from apt_lightning.common.files import TEMPORARY, locked
 from apt_lightning.common.processes import launched_tasks
 from apt_lightning.training.callbacks import BEST, LAST, METRICS
 
@@ -47,6 +47,8 @@ def held(folder: Path, trainer: Trainer) -> Iterator[None]:
         yield
         return
     with locked(folder / LOCK):
+        for left in folder.glob(f"*{TEMPORARY}"):  # of a killed training; nobody else writes here now
+            left.unlink()
         yield
 
 
