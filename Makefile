@@ -26,7 +26,6 @@ test: install ## Lint, types, doctests and the quick test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mkdocs build --quiet --strict
 	$(BIN)/pytest -q -m 'not slow and not gpu'
 
 test-slow: install ## The slow tests too
