@@ -7,7 +7,7 @@ CLIPS ?= 900
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study leak leaderboard clean
+.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study leak leaderboard wheels docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,11 +20,7 @@ $(VENV)/installed: pyproject.toml
 install: $(VENV)/installed ## Make .venv with everything the demo and the tests need
 
 demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (7 to 10 minutes)
-	$(APT) synthesize $(DEMO)/data --clips $(CLIPS) --seed $(SEED) --seconds 6 --width 320 --height 180
-	$(APT) prepare $(DEMO)/data $(DEMO)/store
-	$(APT) run --config configs/runs/demo.yaml
-	$(APT) score $$(ls $(DEMO)/data/test-1/*/*.mp4 | head -2) --checkpoint $(DEMO)/run/seed42/stage4/best.ckpt
-	$(APT) report $(DEMO)/run
+	$(APT) demo --clips $(CLIPS) --seed $(SEED) --out $(DEMO)
 
 test: install ## Lint, types, doctests and the quick test suite
 	$(BIN)/ruff check .
@@ -47,6 +43,12 @@ bench-compare: install ## Compare two results: make bench-compare OLD=a.json NEW
 
 bench-gpu: install ## Clips a second of each stage on a GPU: fp32, bf16, compiled
 	$(BIN)/python -m bench.gpu
+
+wheels: install ## Check that every supported platform and Python has wheels of all that is needed
+	scripts/wheels $(BIN)/uv
+
+docs: install ## Build the documentation into site/; a dead reference fails
+	$(BIN)/mkdocs build --strict
 
 study: install ## Redo docs/embedding-study.md, about a quarter of an hour
 	$(BIN)/python -m studies.embedding_study

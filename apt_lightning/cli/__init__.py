@@ -6,12 +6,19 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
+from apt_lightning.common.configs import find_config_options
 from apt_lightning.common.console import never_fail_on_characters, say
 from apt_lightning.common.errors import AptError
 from apt_lightning.common.version import __version__
 
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
 COMMANDS = {
+    "demo": "the whole method on synthetic clips, in minutes; goes on where it stopped",
     "synthesize": "write a synthetic First Impressions set: drawn faces, synthesised speech",
     "prepare": "turn clips into one feature store; goes on where it stopped",
     "doctor": "open every clip and name each fault",
@@ -29,6 +36,8 @@ COMMANDS = {
     "sweep": "search stage 3's hyperparameters without an account",
     "leaderboard": "compute the leaderboard's page, or check an entry",
     "report": "one self-contained HTML page about one or more runs",
+    "configs": "write out the YAML files that come with the package, to be changed",
+    "completion": "print a script that completes commands and options in bash or zsh",
 }
 LIGHTNING = ("fit", "validate", "test", "predict")
 """Commands that LightningCLI parses itself."""
@@ -68,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _dispatch(words)
+        return dispatch(words)
     except BrokenPipeError:  # the reader, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -92,8 +101,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _dispatch(words: list[str]) -> int:
-    name, rest = words[0], words[1:]
+def dispatch(words: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        words: The command and its options.
+
+    Returns:
+        Exit status, as of :func:`main`, which turns what is raised here into one line.
+    """
+    name, rest = words[0], find_config_options(words[1:])
     if name not in COMMANDS:
         from difflib import get_close_matches
 
@@ -104,7 +121,17 @@ def _dispatch(words: list[str]) -> int:
     if name in LIGHTNING:
         from apt_lightning.training.fit import run_lightning
 
-        return run_lightning(words)
+        return run_lightning([name, *rest])
+    module, parser = command_parser(name)
+    try:
+        args = parser.parse_args(rest)
+    except SystemExit as stop:  # argparse's way to end after --help (0) or a usage error (2)
+        return int(stop.code or 0)
+    return int(module.run(args))
+
+
+def command_parser(name: str) -> tuple[ModuleType, ArgumentParser]:
+    """Module and parser of a command that is none of :data:`LIGHTNING`."""
     import jsonargparse
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -115,8 +142,4 @@ def _dispatch(words: list[str]) -> int:
         formatter_class=jsonargparse.DefaultHelpFormatter,
     )
     module.add_arguments(parser)
-    try:
-        args = parser.parse_args(rest)
-    except SystemExit as stop:  # argparse's way to end after --help (0) or a usage error (2)
-        return int(stop.code or 0)
-    return int(module.run(args))
+    return module, parser

@@ -36,8 +36,10 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.data.text.transcripts import read_transcripts
 
     transcripts = read_transcripts(args.transcript, args.clips)
+    from apt_lightning.common.processes import limit_threads
     from apt_lightning.stages.scorer import Scorer
 
+    limit_threads()
     scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
     results = [_score(scorer, clip, transcripts.get(clip), args.explain) for clip in args.clips]
     if args.output:

@@ -26,6 +26,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Search, or do one trial."""
+    from apt_lightning.common.configs import find_config
     from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.sweep.sweep import (
         BEST_FOLDER,
@@ -49,7 +50,7 @@ def run(args: jsonargparse.Namespace) -> int:
             say(f"{name} {value:.5f}")
         report_to_wandb(parameters, figures)
         return 0
-    folder, table = sweep(args.config, args.run, args.trials, args.seed)
+    folder, table = sweep(find_config(args.config), args.run, args.trials, args.seed)
     say(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")
     say(f"`apt run --overlay {folder / BEST_FOLDER}` with a new `--out` trains the best and tests it")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -14,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from apt_lightning.common.errors import StoreError
+
+try:
+    import fcntl
+except ModuleNotFoundError:
+    raise ImportError("apt-lightning runs on Linux and macOS; on Windows use it in WSL") from None
 from apt_lightning.common.names import ERRORS
 
 TEMPORARY = ".part"

@@ -1,16 +1,40 @@
-"""Processes that are expendable: ended with their parent, and held to a limit of memory."""
+"""Processes: how many the machine has cores for, ended with their parent, and held to a limit of memory."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import sys
 
 
+def core_count() -> int:
+    """Cores that this process may use: affinity and the quota of a container counted in (joblib).
+
+    ``LOKY_MAX_CPU_COUNT`` lowers it.
+    """
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def limit_threads() -> None:
+    """Let torch use no more threads than :func:`core_count`; ``OMP_NUM_THREADS``, where set, is the user's own word.
+
+    Torch itself counts the cores of the machine, and in a container of two cores of 64 starts 64 threads.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > core_count():
+        torch.set_num_threads(core_count())
+
+
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when ``parent`` ends, however it ends (Linux)."""
+    """Have the kernel kill this process when ``parent`` ends, however it ends.
+
+    Only Linux can. On macOS a decoding process ends with the clip in its hands, when the pipe that feeds it closes,
+    and a stage that ``--isolate`` started goes on to its end if its parent was killed by SIGKILL.
+    """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -19,7 +43,14 @@ def die_with(parent: int) -> None:
 
 
 def limit_memory(limit: int) -> None:
-    """Let allocations beyond ``limit`` bytes of address space fail instead of starving the machine."""
+    """Let allocations beyond ``limit`` bytes of address space fail instead of starving the machine.
+
+    macOS cannot limit it; there a decoder has only its time limit.
+    """
+    if sys.platform == "darwin":
+        return
+    import resource
+
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 

@@ -17,7 +17,7 @@ def decision(found: Difference, column: int, level: float = LEVEL) -> str:
     """The verdict in words; where there is none, how many sources would decide.
 
     Args:
-        found: A metric of :func:`compare`.
+        found: A metric of :func:`~apt_lightning.evaluation.significance.compare`.
         column: 0 to 5.
         level: As there.
     """

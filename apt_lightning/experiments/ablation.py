@@ -151,7 +151,7 @@ def ablate(settings: RunSettings) -> list[Row]:
         settings: As for ``apt run``, whose stages are taken over where they are complete.
 
     Returns:
-        Rows in the order of :data:`VARIANTS`.
+        Rows in the order of the variants.
     """
     jobs = run(settings, ABLATION_UNITS)
     found = {variant.unit: _result(jobs, variant, len(settings.seeds)) for variant in VARIANTS}

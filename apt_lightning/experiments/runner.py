@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
+from apt_lightning.common.configs import find_config
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
@@ -39,7 +40,7 @@ class RunSettings:
     out: str
     """Run folder."""
     stages: str = "configs"
-    """Folder of the stage YAMLs."""
+    """Folder of the stage YAMLs; those that it lacks are the package's own (`apt configs`)."""
     overlay: str | None = None
     """Folder of YAMLs of the same names that hold only what differs."""
     seeds: list[int] = field(default_factory=lambda: [42])
@@ -86,11 +87,11 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
             base = Path(settings.out, f"seed{seed}{suffix}")
             keys: dict[str, str] = {}
             for unit in units:
-                files = [Path(settings.stages, f"{unit.config}.yaml")]
+                files = [find_config(Path(settings.stages, f"{unit.config}.yaml"))]
                 if not files[0].is_file():
                     raise UsageError(f"no {files[0]}; `--stages` is the folder of the six stage YAMLs")
                 if settings.overlay is not None:
-                    files += [f for f in [Path(settings.overlay, f"{unit.config}.yaml")] if f.is_file()]
+                    files += [f for f in [find_config(Path(settings.overlay, f"{unit.config}.yaml"))] if f.is_file()]
                 flags = [
                     f"--seed_everything={seed + unit.reseed}",
                     f"--data.seed={seed + unit.reseed}",

@@ -22,14 +22,14 @@ class HardGroup(NamedTuple):
     """(A + U,) the anchors, and the rows without a label of this trait."""
 
     def split(self, similarity: Tensor, span: slice) -> Tensor:
-        """Implement :meth:`AnchorGroup.split`; the positives are the columns ``rows``."""
+        """Implement :meth:`~apt_lightning.losses.closed_form.AnchorGroup.split`; positives are the columns ``rows``."""
         positive = similarity.index_select(1, self.rows)
         positive.diagonal(span.start).fill_(torch.inf)  # an anchor is not its own positive
         similarity.index_fill_(1, self.not_negative, -torch.inf)
         return positive
 
     def merge(self, negative: Tensor, positive: Tensor) -> None:
-        """Implement :meth:`AnchorGroup.merge`."""
+        """Implement :meth:`~apt_lightning.losses.closed_form.AnchorGroup.merge`."""
         negative.index_copy_(1, self.rows, positive)
 
 

@@ -45,7 +45,7 @@ class SoftGroup(NamedTuple):
     """(R,) clip numbers; rows of one clip share their class."""
 
     def split(self, similarity: Tensor, span: slice) -> Tensor:
-        """Implement :meth:`AnchorGroup.split`; every row is a positive and a negative."""
+        """Implement :meth:`~apt_lightning.losses.closed_form.AnchorGroup.split`; every row is positive and negative."""
         rows = self.rows[span]
         same_clip = self.clips[rows, None] == self.clips
         positive = torch.where(same_clip, similarity, similarity + self.easier)
@@ -54,7 +54,7 @@ class SoftGroup(NamedTuple):
         return positive
 
     def merge(self, negative: Tensor, positive: Tensor) -> None:
-        """Implement :meth:`AnchorGroup.merge`."""
+        """Implement :meth:`~apt_lightning.losses.closed_form.AnchorGroup.merge`."""
         negative.add_(positive)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,6 +17,7 @@ from typing_extensions import override
 from apt_lightning.common.console import interruptible, quiet, say
 from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
 from apt_lightning.common.files import write_text
+from apt_lightning.common.processes import limit_threads
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.overview import report_stage
@@ -313,6 +316,28 @@ def best_checkpoint(folder: Path, model: BaseModule) -> ModelCheckpoint:
     return ModelCheckpoint(folder, name, model.monitor, mode=model.mode, enable_version_counter=False)
 
 
+def lightning_parsers() -> dict[str, LightningArgumentParser]:
+    """Parser of each of Lightning's sub-commands, for shell completion."""
+    quiet()
+    built: dict[str, LightningArgumentParser] = {}
+
+    class Parsers(AptCLI):
+        @override
+        def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+            built.update(self._subcommand_parsers)
+            raise StopIteration  # nothing is to be parsed or done
+
+    with suppress(StopIteration):
+        Parsers([])
+    return built
+
+
+def stage_options() -> list[str]:
+    """Flags of the stages' own settings, which follow from the class that ``--model`` or a YAML names."""
+    names = {name for stage in (ModalityModule, FusionModule, SiameseModule) for name in signature(stage).parameters}
+    return [f"--model.{name}" for name in sorted(names)]
+
+
 def run_lightning(words: list[str]) -> int:
     """Run one of Lightning's sub-commands.
 
@@ -326,6 +351,7 @@ def run_lightning(words: list[str]) -> int:
         KeyboardInterrupt: If Ctrl-C or SIGTERM, which schedulers send, ended it.
     """
     quiet()
+    limit_threads()
     try:
         with interruptible():
             AptCLI(words)

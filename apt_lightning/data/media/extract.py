@@ -7,6 +7,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import av
@@ -16,7 +17,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from PIL import Image
 
-from apt_lightning.common.errors import ClipError
+from apt_lightning.common.errors import ClipError, UsageError
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.audio import SoundTrack, audio_faults, compute_functionals
 from apt_lightning.data.media.video import Picture, PictureTrack, open_media, picture_faults, read_pictures
@@ -59,6 +60,10 @@ class ExtractionSettings:
     """Quality of the stored pictures, of 100."""
     decoder: Literal["pyav", "decord"] = "pyav"
     """Reader of pictures; ``decord`` is used only where it is exact."""
+
+    def __post_init__(self) -> None:
+        if self.decoder == "decord" and find_spec("decord") is None:
+            raise UsageError("decord is not installed; it has wheels for Linux on x86-64 only: leave out `--decoder`")
 
 
 @dataclass

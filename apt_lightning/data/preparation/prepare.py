@@ -6,6 +6,7 @@ import json
 import os
 from contextlib import ExitStack
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def _write_head(
         "data": os.path.abspath(data),
         "key": digest(settings),
         "settings": settings,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES if name != "decord" or find_spec(name)},
         "faults": [[fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names],
         "others": collection.others,
     }

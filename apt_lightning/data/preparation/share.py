@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from apt_lightning.common.files import digest, locked
+from apt_lightning.common.processes import core_count
 from apt_lightning.data.media.extract import ExtractionSettings
 from apt_lightning.data.preparation.pool import Job, Result, Task, run_pool
 from apt_lightning.data.store.reader import needs_row
@@ -53,7 +54,7 @@ DEFAULTS = Options()
 
 def worker_count(options: Options) -> int:
     """Decoding processes: as asked for, or this process's share of the machine's cores."""
-    return options.workers or max(1, len(os.sched_getaffinity(0)) // options.devices)
+    return options.workers or max(1, core_count() // options.devices)
 
 
 def settings_of(settings: ExtractionSettings) -> dict[str, Any]:

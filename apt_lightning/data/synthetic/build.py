@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from apt_lightning.common.errors import UsageError
+from apt_lightning.common.processes import core_count
 from apt_lightning.data.synthetic.clip import ClipFormat, ClipPlan, make_clip
 from apt_lightning.data.synthetic.latents import draw_clips, draw_latents, draw_splits
 from apt_lightning.data.synthetic.layout import archive_of, clip_folder, pack, write_file, write_tables
@@ -90,7 +91,7 @@ def synthesize(
     }
     _claim(root, settings)
     unpacked = [plan for plan in plans if not archive_of(root, plan).exists()]
-    _make_all(unpacked, ClipFormat(seconds, size, fps), root, workers or os.cpu_count() or 1)
+    _make_all(unpacked, ClipFormat(seconds, size, fps), root, workers or core_count())
     write_tables(plans, root, zipped)
     if zipped:
         for archive in sorted({archive_of(root, plan) for plan in unpacked}):

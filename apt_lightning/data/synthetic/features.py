@@ -14,7 +14,8 @@ from apt_lightning.data.synthetic.latents import FloatArray, IntArray, draw_clip
 SIZES = {"audio": 88, "visual": 128, "text": 100}
 """Columns of each modality; audio has as many as eGeMAPS."""
 CUE_SHARE = {"audio": 0.27, "visual": 0.42, "text": 0.18}
-"""As in :mod:`latents`; lower than there, so that each modality's 1-MAE comes near the paper's Table 1."""
+"""As in :mod:`apt_lightning.data.synthetic.latents`; lower than there, so that
+each modality's 1-MAE comes near the paper's Table 1."""
 N_HABITS, N_WHIMS = 6, 6
 """Dimensions that follow the source alone, and the clip alone; neither tells of the traits."""
 CURVATURE = 0.2

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.errors import DataError
+from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.files import TEMPORARY, file_digest, replacing, write_bytes
 from apt_lightning.data.text.vector_files import MAX_WORDS, open_vectors
 
@@ -104,6 +104,22 @@ def _copy(path: Path, folder: Path) -> int:
     return skipped
 
 
+def load_word2vec() -> Any:
+    """Gensim's ``Word2Vec``.
+
+    Raises:
+        UsageError: If gensim is not installed.
+    """
+    try:
+        from gensim.models import Word2Vec
+    except ModuleNotFoundError:
+        raise UsageError(
+            "training word vectors needs gensim, which has no wheel for Python 3.14 yet: use Python 3.11 to 3.13, or"
+            " `apt prepare --vectors FILE` with GloVe or word2vec vectors, or `pip install gensim` where a compiler is"
+        ) from None
+    return Word2Vec
+
+
 def train_word_vectors(texts: Sequence[Sequence[str]], size: int = TRAINED_SIZE, seed: int = 42) -> WordVectors:
     """Train skip-gram vectors (gensim) on the training transcripts; one thread, so the same result each time.
 
@@ -126,7 +142,6 @@ def train_word_vectors(texts: Sequence[Sequence[str]], size: int = TRAINED_SIZE,
     }
     if not filled:
         return WordVectors([], np.zeros((0, size), np.float32), source)
-    from gensim.models import Word2Vec
-
-    model = Word2Vec(filled, vector_size=size, window=5, min_count=1, sg=1, seed=seed, workers=1, epochs=epochs)
+    word2vec = load_word2vec()
+    model = word2vec(filled, vector_size=size, window=5, min_count=1, sg=1, seed=seed, workers=1, epochs=epochs)
     return WordVectors(list(model.wv.index_to_key), np.asarray(model.wv.vectors, np.float32), source)

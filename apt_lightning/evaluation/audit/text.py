@@ -21,7 +21,7 @@ def audit_text(result: Audit) -> str:
     """Lay out an audit.
 
     Args:
-        result: From :func:`audit`.
+        result: From :func:`~apt_lightning.evaluation.audit.audit.audit`.
     """
     ordered = sorted(result.findings, key=lambda finding: RANKS.index(finding.severity))
     wrong = [f"{f.severity}: {f.where}: {f.text} [{f.code}]" for f in ordered]

@@ -12,7 +12,8 @@ from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import SHORT
 
 PROTOCOLS = ("synthetic", "first-impressions")
-"""The synthetic set of :func:`synthetic_reference`, or the official split of First Impressions V2."""
+"""The synthetic set of :func:`~apt_lightning.evaluation.leaderboard.page.synthetic_reference`, or the official split of
+First Impressions V2."""
 TEXTS = {
     "name": "what the system is called",
     "how": "the command or link that makes its predictions",

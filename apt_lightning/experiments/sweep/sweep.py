@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from apt_lightning.common.configs import find_config
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked, write_csv, write_json
 from apt_lightning.evaluation.tables import render
@@ -224,7 +225,7 @@ def _write_best(folder: Path, parameters: Mapping[str, Any], overlay: str | None
     """Write the best parameters as an overlay folder for ``apt run``, on top of the run's own overlay."""
     best = folder / BEST_FOLDER
     best.mkdir(exist_ok=True)
-    for file in Path(overlay).glob("*.yaml") if overlay else ():
+    for file in find_config(overlay).glob("*.yaml") if overlay else ():
         (best / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
     path = best / "stage3.yaml"
     content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if overlay and path.exists() else {}

@@ -1,0 +1,62 @@
+"""The YAML files that come with the package: stages, runs, sweeps and overlays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from apt_lightning.common.errors import UsageError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+"""Folder of the YAML files in the package; in a clone a link to the one at the top."""
+
+
+def find_config(name: str | os.PathLike[str]) -> Path:
+    """The file or folder of this name: the user's own if it is there, else the package's.
+
+    Args:
+        name: A path; or a name within the package's ``configs``, with or without that word in front.
+
+    Returns:
+        The path that is there; ``name`` itself if none is, so that an error names what was asked for.
+
+    Example:
+        >>> find_config("stage3.yaml").relative_to(CONFIGS).as_posix()
+        'stage3.yaml'
+        >>> find_config("configs/runs/demo.yaml").name
+        'demo.yaml'
+        >>> find_config("no/such.yaml").as_posix()
+        'no/such.yaml'
+    """
+    own = Path(name)
+    places = (own, CONFIGS / own, CONFIGS.parent / own if own.parts[:1] == (CONFIGS.name,) else own)
+    return next((place for place in places if place.exists()), own)
+
+
+def find_config_options(words: list[str]) -> list[str]:
+    """Command-line words with the value of each ``--config`` replaced by what :func:`find_config` finds.
+
+    Raises:
+        UsageError: If there is no such file.
+
+    Example:
+        >>> [Path(word).name for word in find_config_options(["--config", "stage3.yaml", "--out", "stage3.yaml"])]
+        ['--config', 'stage3.yaml', '--out', 'stage3.yaml']
+    """
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if found[-1:] in (["--config"], ["-c"]):
+            word = _found(word)
+        elif option == "--config" and equals:
+            word = f"--config={_found(value)}"
+        found.append(word)
+    return found
+
+
+def _found(name: str) -> str:
+    path = find_config(name)
+    if not path.is_file():
+        names = ", ".join(file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob("*.yaml")))
+        raise UsageError(f"no file {name}; with the package come {names}, which `apt configs DIR` writes out")
+    return str(path)

@@ -1,0 +1,49 @@
+"""Shell completion, asked of bash itself."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from apt_lightning.cli import COMMANDS
+
+ASK = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+$(complete -p apt-lightning | sed 's/.*-F \\([^ ]*\\).*/\\1/') apt "${COMP_WORDS[COMP_CWORD]}"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    file = tmp_path_factory.mktemp("completion") / "apt.bash"
+    words = [sys.executable, "-m", "apt_lightning", "completion", "bash"]
+    file.write_text(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    assert file.stat().st_size < 200_000
+    return file
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_options_choices_and_files(script, tmp_path):
+    (tmp_path / "mine.yaml").touch()
+
+    def ask(*words):
+        command = ["bash", "-c", ASK, "bash", script, "apt", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout.split()
+
+    assert set(ask("")) >= set(COMMANDS)
+    assert ask("synthesize", "--s") == ["--sources", "--seed", "--seconds"]
+    assert ask("prepare", "--decoder", "p") == ["pyav"]
+    assert ask("run", "--ov") == ["--overlay"]
+    assert ask("fit", "--model.marg") == ["--model.margin"]
+    assert ask("test", "--data.ba") == ["--data.batch_size"]
+    assert ask("fit", "--config", "mi") == ["mine.yaml"]
+
+
+def test_zsh_script_serves_both_names_of_the_command(capsys):
+    from apt_lightning.cli import main
+
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out.startswith("#compdef apt apt-lightning\n")
