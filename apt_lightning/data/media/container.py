@@ -23,7 +23,7 @@ LARGEST = 16 << 30
 """Bytes of a clip; ours: an old disk reads as many in the time limit of a clip."""
 
 LONGEST = 1800
-"""Seconds of sound of a clip. Measured: openSMILE takes 40 s and 1.6 GiB for them; a clip's limits are 120 s and 4 GiB."""
+"""Seconds of sound of a clip; what it takes is in docs/faults.md."""
 
 REMEDY = (
     f"clips up to {LONGEST // 60} min work; cut a longer one:"
@@ -90,7 +90,7 @@ def is_one_to_all(head: bytes) -> bool:
 
 def open_media(path: str | os.PathLike[str]) -> InputContainer:
     """Open a file that has passed: nothing but the file itself is read, whatever it names, and no network used."""
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     return av.open(os.fspath(path), options=options, metadata_errors="ignore")
 
 

@@ -201,7 +201,7 @@ def _picture(track: PictureTrack, frame: av.VideoFrame, size: tuple[int, int], s
 
 
 def _opaque(track: PictureTrack, frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter) -> Picture:
-    """A frame scaled, with :data:`BEHIND` where one sees through; one that is transparent throughout, as if it were not."""
+    """A frame scaled, :data:`BEHIND` where one sees through; one that is transparent throughout as it is stored."""
     if not (frame.format.has_palette or any(part.is_alpha for part in frame.format.components)):
         return scaler.reformat(frame, width, height, "rgb24").to_ndarray().astype(np.uint8, copy=False)
     picture = scaler.reformat(frame, width, height, "rgba").to_ndarray()
