@@ -42,6 +42,9 @@ COMMANDS = {
 LIGHTNING = ("fit", "validate", "test", "predict")
 """Commands that LightningCLI parses itself."""
 
+GO_ON = ("synthesize", "prepare", "fit", "run", "ablate", "sweep")
+"""Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT."""
 
@@ -85,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         again = f"apt {words[0]}" + (" --ckpt_path=last" if words[0] == "fit" else "")
-        say(f"\napt: interrupted; `{again}` with the same options goes on where it stopped", error=True)
+        then = "goes on where it stopped" if words[0] in GO_ON else "begins anew, since it keeps nothing half done"
+        say(f"\napt: interrupted; `{again}` with the same options {then}", error=True)
         return INTERRUPTED
     except (AptError, OSError, MemoryError) as error:
         if debug:

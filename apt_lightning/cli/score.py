@@ -37,11 +37,18 @@ def run(args: jsonargparse.Namespace) -> int:
 
     transcripts = read_transcripts(args.transcript, args.clips)
     from apt_lightning.common.processes import limit_threads
-    from apt_lightning.stages.scorer import Scorer
+    from apt_lightning.data.preparation.share import extracting
 
-    limit_threads()
-    scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
-    results = [_score(scorer, clip, transcripts.get(clip), args.explain) for clip in args.clips]
+    with extracting(args.clips) as extracted:
+        from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
+
+        limit_threads()
+        scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
+        scored = {
+            found.task.path: _score(scorer, found, transcripts.get(found.task.path), args.explain)
+            for found in extracted
+        }
+    results = [scored[clip] for clip in args.clips]
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
@@ -60,9 +67,10 @@ def _device(accelerator: str) -> Any:
     return Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
 
 
-def _score(scorer: Any, clip: str, transcript: str | None, explain: bool) -> dict[str, Any]:
+def _score(scorer: Any, found: Any, transcript: str | None, explain: bool) -> dict[str, Any]:
+    clip = found.task.path
     try:
-        result: dict[str, Any] = scorer.score(clip, transcript, explain)
+        result: dict[str, Any] = scorer.judge(clip, found, transcript, explain)
     except ClipError as error:
         return {"clip": name_form(clip), "error": f"{error.code}: {error}"}
     except DataError as error:

@@ -50,6 +50,7 @@ _KINDS = (
     FaultKind("zero-length", "The file is empty.", _LEFT_OUT),
     FaultKind("truncated", "The file ends before its index: nothing in it can be found.", _LEFT_OUT),
     FaultKind("not-a-video", "The file is no media file.", _LEFT_OUT),
+    FaultKind("too-long", "The clip is longer than a clip may be; cut it.", _LEFT_OUT),
     FaultKind("cut-short", "The file ends before its announced end; what is there is used.", _DEGRADED),
     FaultKind("damaged", "Parts of the file cannot be decoded; the rest is used.", _DEGRADED),
     FaultKind("nothing-usable", "Neither picture nor sound of the file can be used.", _LEFT_OUT),
@@ -61,6 +62,8 @@ _KINDS = (
     FaultKind("rotated", "The picture is stored turned; it is turned back.", _HANDLED),
     FaultKind("variable-rate", "The frame rate varies; frames are found by their times.", _HANDLED),
     FaultKind("several-video-streams", "There are several video streams; the default one is used.", _HANDLED),
+    FaultKind("transparent-picture", "One sees through parts of the picture; white is put behind it.", _HANDLED),
+    FaultKind("clock-restarts", "The file's clock starts anew; its parts are read one after another.", _HANDLED),
     FaultKind("wrong-aspect", "The picture is not 16:9; the whole of it is squeezed into the frame.", _HANDLED),
     # The sound
     FaultKind("no-audio", "There is no sound; the clip is used without it.", _DEGRADED),

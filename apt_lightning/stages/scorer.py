@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.batch import Inputs
-from apt_lightning.common.errors import CheckpointError, DataError
+from apt_lightning.common.errors import CheckpointError, ClipError, DataError
 from apt_lightning.common.names import name_form
 from apt_lightning.common.traits import TRAITS, TraitStatistics
+from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.loading.pictures import decode_pictures
-from apt_lightning.data.media.extract import Extraction, ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.preparation.pool import Result
+from apt_lightning.data.preparation.share import extracting
 from apt_lightning.data.store.reader import MODALITIES
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
@@ -82,23 +84,39 @@ class Scorer:
             ClipError: If the clip cannot be read.
             DataError: If it holds nothing to score by.
         """
-        name = name_form(Path(clip).name)
-        extraction = extract_clip(clip, name, ExtractionSettings())
+        with extracting([clip]) as results:
+            return self.judge(clip, next(results), transcript, explain)
+
+    def judge(
+        self, clip: str | os.PathLike[str], result: Result, transcript: str | None = None, explain: bool = False
+    ) -> dict[str, Any]:
+        """As :meth:`score`, for a clip that has been extracted.
+
+        Args:
+            clip: Video or sound file.
+            result: What :func:`apt_lightning.data.preparation.share.extracting` yields for it.
+            transcript: What is said in it; None if not known.
+            explain: Add each modality's Shapley value.
+        """
+        extraction = result.extraction
+        if extraction is None:
+            fault = next(fault for fault in result.faults if FAULTS[fault.code].outcome == Outcome.LEFT_OUT)
+            raise ClipError(fault.code, f"{fault.clip}: {fault.detail or FAULTS[fault.code].sentence}")
         features = self.features(extraction, transcript)
         if not features.present.any():
             raise DataError(f"nothing to score by: {'; '.join(features.notes)}")
         values = self.scores(features)
-        result: dict[str, Any] = {"clip": name_form(os.fspath(clip)), "traits": _by_trait(values)}
+        told: dict[str, Any] = {"clip": name_form(os.fspath(clip)), "traits": _by_trait(values)}
         intervals = self.intervals(values)
         if intervals is not None:
-            result["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
+            told["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
         there = zip(self.modalities, features.present[0].tolist(), strict=True)
-        result["modalities"] = [modality for modality, present in there if present]
-        result["notes"] = features.notes
-        result["faults"] = [fault.code for fault in extraction.faults]
+        told["modalities"] = [modality for modality, present in there if present]
+        told["notes"] = features.notes
+        told["faults"] = [fault.code for fault in extraction.faults]
         if explain:
-            result["shapley"] = {name: _by_trait(values) for name, values in self.shapley(features).items()}
-        return result
+            told["shapley"] = {name: _by_trait(values) for name, values in self.shapley(features).items()}
+        return told
 
     @property
     def modalities(self) -> tuple[str, ...]:

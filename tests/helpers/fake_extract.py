@@ -27,14 +27,29 @@ def expected(path):
     return functionals, frames, [0.25 + 0.5 * k for k in range(6)]
 
 
+def fail(effect):
+    if effect == "hang":
+        time.sleep(1000)
+    if effect == "memory":
+        np.ones(1 << 40)
+    raise ZeroDivisionError("a bug")
+
+
+SPOILED = []
+"""What an earlier clip has done to this process."""
+
+
 def extract(path, name, settings, functionals=True):
     behaviour = json.loads(Path(path).read_text())
+    for effect in SPOILED:
+        fail(effect)
+    SPOILED.extend(behaviour.get("spoils", []))
     time.sleep(behaviour.get("sleep", 0))
     audio, frames, times = expected(path)
     faults = []
     match behaviour.get("do", "ok"):
         case "hang":
-            time.sleep(1000)
+            fail("hang")
         case "die":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "die once":
@@ -42,10 +57,8 @@ def extract(path, name, settings, functionals=True):
             if not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-        case "raise":
-            raise ZeroDivisionError("a bug")
-        case "memory":
-            np.ones(1 << 40)
+        case "raise" | "memory" as effect:
+            fail(effect)
         case "unreadable":
             raise ClipError("not-a-video", "no container is known that begins so")
         case "no audio":

@@ -10,6 +10,8 @@ CASES = ROOT.parent / "shared" / "cases"
 """Small inputs with right values; absent on most machines."""
 CLIPS = ROOT.parent / "shared" / "clips"
 """Real clips; absent on most machines, where the tests that read them are skipped."""
+CASES = ROOT.parent / "shared" / "cases"
+"""Small inputs with known right values; absent on most machines too."""
 QUICK = [
     "--trainer.accelerator=cpu",
     "--trainer.max_epochs=1",

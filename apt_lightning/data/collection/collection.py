@@ -211,7 +211,7 @@ def _read_csv(path: Path) -> Collection:
         name, file = name_form(raw), path.parent / raw
         if lines.setdefault(name, row.line) != row.line:
             raise cell_error(path, row.line, "clip", f"{cell!r} stands in row {lines[name]} already")
-        exists = os.path.isfile(file)
+        exists = os.path.lexists(file)  # a FIFO, a folder or a loop of links is named when it is to be opened
         traits = _csv_labels(path, row)
         labelled = not all(map(math.isnan, traits))
         split = _csv_split(path, row) or ("test" if labelled else "unlabelled")

@@ -5,7 +5,6 @@ eGeMAPS: `Eyben et al., 2016 <https://doi.org/10.1109/TAFFC.2015.2457417>`__; ve
 
 from __future__ import annotations
 
-import itertools
 from functools import cache
 from typing import Any
 
@@ -95,6 +94,8 @@ class SoundTrack:
         self.damaged = False
         """Whether a packet could not be decoded."""
         self._chunks: list[Samples] = []
+        self._length = 0
+        self._clipped = 0.0
         self._form: tuple[str, str, int] | None = None
         self._resampler: av.AudioResampler | None = None
 
@@ -129,23 +130,31 @@ class SoundTrack:
             self._form = None
 
     def _keep(self, frames: list[av.AudioFrame]) -> None:
-        self._chunks += [frame.to_ndarray().astype(np.float32, copy=False) for frame in frames]
+        for frame in frames:
+            channels = frame.to_ndarray().astype(np.float32, copy=False)
+            self._clipped += np.count_nonzero(np.abs(channels) >= FULL_SCALE) / len(channels)
+            mean = channels[0] if len(channels) == 1 else channels.mean(axis=0)
+            # openSMILE's wrapper makes 16-bit integers without a limit: a sample of 1 would wrap round to -1.
+            limited = np.clip(mean, -1, 32767 / 32768, dtype=np.float32)
+            limited[~np.isfinite(mean)] = np.nan
+            self._chunks.append(limited)
+            self._length += len(limited)
+
+    @property
+    def seconds(self) -> float:
+        """Length of what has been decoded."""
+        return self._length / self.rate
 
     def mono(self) -> tuple[Samples, float]:
-        """Mean of the channels, and how much of the sound is overdriven.
+        """Mean of the channels, and how much of the sound is overdriven; to be read once.
 
         Returns:
-            (T,) samples within what 16 bits hold, [-1, 32767/32768], NaN where the track holds no numbers; and the
-            share, [0, 1], of the samples of all channels that stand at full scale.
+            (T,) samples within what 16 bits hold, [-1, 32767/32768], NaN where the track holds no finite numbers; and
+            the share, [0, 1], of the samples of all channels that stand at full scale.
         """
-        groups = [np.concatenate(list(group), axis=1) for _, group in itertools.groupby(self._chunks, len)]
-        if not groups:
-            return np.zeros(0, np.float32), 0.0
-        clipped = sum(np.count_nonzero(np.abs(group) >= FULL_SCALE) for group in groups)
-        mean = np.concatenate([group[0] if len(group) == 1 else group.mean(axis=0) for group in groups])
-        # openSMILE's wrapper makes 16-bit integers without a limit: a sample of 1 would wrap round to -1.
-        limited = np.clip(mean, -1, 32767 / 32768, dtype=np.float32)
-        return limited, clipped / max(1, sum(group.size for group in groups))
+        samples = np.concatenate([np.zeros(0, np.float32), *self._chunks])
+        self._chunks.clear()
+        return samples, self._clipped / max(1, len(samples))
 
 
 def audio_faults(samples: Samples, rate: int, clipped: float) -> list[tuple[str, str]]:

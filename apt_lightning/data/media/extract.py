@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.stream import Disposition
 from PIL import Image
 
 from apt_lightning.common.errors import ClipError, UsageError
+from apt_lightning.common.files import file_digest
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.audio import SoundTrack, audio_faults, compute_functionals
-from apt_lightning.data.media.video import Picture, PictureTrack, open_media, picture_faults, read_pictures
+from apt_lightning.data.media.container import (
+    LONGEST,
+    REMEDY,
+    announced_end,
+    check_file,
+    codec_names,
+    decodable,
+    films,
+    is_media,
+    open_media,
+)
+from apt_lightning.data.media.decode import Picture, picture_faults, read_pictures
+from apt_lightning.data.media.video import PictureTrack
 
 Found = list[tuple[str, str]]
 """Codes of faults with what was measured."""
@@ -32,16 +44,6 @@ SHORT_OF_END = 0.5
 """Seconds that a file may end before its announced end without being called cut short."""
 
 _LOSSES = {"no-audio", "short-audio", "silent-audio", "invalid-audio", "no-video", "black-picture"}
-_SIGNATURES = (
-    b"\x1aE\xdf\xa3",
-    b"RIFF",
-    b"\x00\x00\x01\xba",
-    b"\x00\x00\x01\xb3",
-    b"FLV",
-    b"OggS",
-    b"\x30\x26\xb2\x75",
-)
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,16 @@ def extract_clip(
 
 
 def _extract(path: str, name: str, settings: ExtractionSettings, functionals: bool) -> Extraction:
-    sha256 = _digest(path, name)
-    with _open(path, name) as container:
-        video, sound = _demux(container, settings.sample_rate)
-        if video is None and sound is None:
+    head = check_file(path, name)
+    with _open(path, name, head) as container:
+        video, sound, end = _demux(container, name, settings.sample_rate)
+        if not container.streams.video and not container.streams.audio:
             raise ClipError("not-a-video", f"{name}: has neither a video nor an audio stream")
+        if sound is not None and not sound.seconds:
+            sound = _other_sound(path, name, sound)
+        faults = _file_faults(container, [track for track in (video, sound) if track is not None], end)
         samples, clipped = (np.zeros(0, np.float32), 0.0) if sound is None else sound.mono()
-        heard = [("no-audio", "no audio stream")] if sound is None else audio_faults(samples, sound.rate, clipped)
+        heard = _missing(container, "audio") if sound is None else audio_faults(samples, sound.rate, clipped)
         row = None
         with ThreadPoolExecutor(1) as pool:
             if functionals and not _useless(heard):
@@ -135,73 +140,83 @@ def _extract(path: str, name: str, settings: ExtractionSettings, functionals: bo
         if not frames and _useless(heard):
             reasons = "; ".join(f"{code} ({detail})" for code, detail in seen + heard)
             raise ClipError("nothing-usable", f"{name}: {reasons}")
-        durations = (0.0 if video is None else video.duration, len(samples) / settings.sample_rate)
-        tracks = [track for track in (video, sound) if track is not None]
-        faults = _file_faults(container, tracks, max(durations)) + seen + heard
+        if any(track.damaged for track in (video, sound) if track is not None):
+            faults.append(("damaged", ""))
+    duration = 0.0 if video is None else video.duration
     return Extraction(
         functionals=values,
         frames=frames,
         times=times,
-        duration=durations[0] or durations[1],
-        faults=[Fault(code, name, detail) for code, detail in faults],
-        sha256=sha256,
+        duration=duration or len(samples) / settings.sample_rate,
+        faults=[Fault(code, name, detail) for code, detail in faults + seen + heard],
+        sha256=file_digest(Path(path)),
     )
 
 
-def _digest(path: str, name: str) -> str:
-    """SHA-256 of a regular file that is not empty."""
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ClipError("unreadable-file", f"{name}: {path} is no regular file")
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise ClipError("zero-length", f"{name}: 0 bytes")
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise ClipError("missing-file", f"{name}: no file at {path}") from None
-    except OSError as error:
-        raise ClipError("unreadable-file", f"{name}: {error.strerror}") from None
-
-
-def _open(path: str, name: str) -> InputContainer:
+def _open(path: str, name: str, head: bytes) -> InputContainer:
     try:
         return open_media(path)
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        with open(path, "rb") as file:
-            head = file.read(12)
-        code = "truncated" if head.startswith(_SIGNATURES) or head[4:8] in _BOXES else "not-a-video"
+        code = "truncated" if is_media(head) else "not-a-video"
         detail = error.strerror if isinstance(error, av.FFmpegError) else error
         raise ClipError(code, f"{name}: {detail}") from None
 
 
-def _demux(container: InputContainer, rate: int) -> tuple[PictureTrack | None, SoundTrack | None]:
-    """Read all packets once; the sound is decoded on the way, the pictures only noted."""
-    # A cover picture is no film; what has no decoder cannot be used.
-    film = [
-        one for one in container.streams.video if not one.disposition & Disposition.attached_pic and one.codec_context
-    ]
-    best, heard = container.streams.best("video"), container.streams.best("audio")
-    video = PictureTrack(next((stream for stream in film if stream is best), film[0])) if film else None
-    sound = SoundTrack(heard, rate) if isinstance(heard, av.AudioStream) and heard.codec_context else None
-    tracks: dict[int, Any] = {track.stream.index: track for track in (video, sound) if track is not None}
+def _demux(container: InputContainer, name: str, rate: int) -> tuple[PictureTrack | None, SoundTrack | None, float]:
+    """Read all packets once; the sound is decoded on the way, the pictures only noted. Also the end of the last."""
+    film, heard = decodable(container, films(container)), decodable(container, container.streams.audio)
+    video = PictureTrack(film[0]) if film else None
+    sound = SoundTrack(heard[0], rate) if heard else None
+    end = 0.0
     try:
-        for packet in container.demux([track.stream for track in tracks.values()]) if tracks else ():
-            tracks[packet.stream.index].add(packet)
+        for packet in container.demux():
+            if packet.stream is not None and packet.dts is not None and packet.size:
+                end = max(end, float(((packet.pts or packet.dts) + (packet.duration or 0)) * packet.time_base))
+            if video is not None and packet.stream is video.stream:
+                video.add(packet)  # type: ignore[arg-type]  # of a stream that is of pictures
+            elif sound is not None and packet.stream is sound.stream:
+                _listen(sound, packet, name)
     except av.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
-        # What cannot be read any more is missing from the duration, and found by that.
-    return video, sound
+        # What cannot be read any more is missing from the end, and found by that.
+    return video, sound, end
+
+
+def _listen(sound: SoundTrack, packet: Any, name: str) -> None:
+    sound.add(packet)
+    if sound.seconds > LONGEST:
+        raise ClipError("too-long", f"{name}: more than {LONGEST // 60} min of sound; {REMEDY}")
+
+
+def _other_sound(path: str, name: str, silent: SoundTrack) -> SoundTrack:
+    """The next sound track of the file in which there is something, if the decoder gets nothing out of the first."""
+    with open_media(path) as container:
+        others = [s for s in decodable(container, container.streams.audio) if s.index != silent.stream.index]
+        tracks = {stream.index: SoundTrack(stream, silent.rate) for stream in others}
+        for packet in container.demux(others) if others else ():
+            _listen(tracks[packet.stream.index], packet, name)
+    return next((track for track in tracks.values() if track.seconds), silent)
+
+
+def _missing(container: InputContainer, kind: str) -> Found:
+    """Why there is no ``audio`` or ``video``."""
+    streams = films(container) if kind == "video" else list(container.streams.audio)
+    if not streams:
+        return [(f"no-{kind}", f"no {kind} stream")]
+    return [(f"no-{kind}", f"no decoder for codec {codec_names(container, streams)}")]
 
 
 def _pictures(
     path: str, container: InputContainer, video: PictureTrack | None, settings: ExtractionSettings
 ) -> tuple[list[bytes], list[float], Found]:
     """JPEG pictures, their times, and what is wrong with them."""
-    if video is None or not video.shown:
-        return [], [], [("no-video", "no video stream" if video is None else "the video stream holds no picture")]
+    if video is None:
+        return [], [], _missing(container, "video")
+    if not video.shown:
+        return [], [], [("no-video", "the video stream holds no picture")]
     moments = video.moments(settings.n_frames)
     decoded = read_pictures(path, video, moments, settings.frame_size, settings.decoder)
     moments = [moment for moment in moments if moment.time in decoded]
@@ -215,9 +230,15 @@ def _pictures(
     if video.variable_rate:
         slowest, fastest = (video.seconds(pick(video.intervals)) for pick in (max, min))
         found.append(("variable-rate", f"{1000 * fastest:.0f} to {1000 * slowest:.0f} ms between pictures"))
-    number = len(container.streams.video)
-    if number > 1:
-        found.append(("several-video-streams", f"number {video.stream.index} of {number} used"))
+    if video.transparent:
+        found.append(("transparent-picture", ""))
+    if video.restarts:
+        found.append(("clock-restarts", f"{video.restarts + 1} parts"))
+    indices = [stream.index for stream in films(container)]
+    if len(indices) > 1:
+        found.append(
+            ("several-video-streams", f"number {indices.index(video.stream.index) + 1} of {len(indices)} used")
+        )
     ratio = video.aspect
     if ratio is not None and abs(ratio / ASPECT - 1) > 0.05:
         found.append(("wrong-aspect", f"{ratio:.2f} to 1"))
@@ -236,18 +257,12 @@ def _jpeg(picture: Picture, quality: int) -> bytes:
     return data.getvalue()
 
 
-def _file_faults(container: InputContainer, tracks: list[PictureTrack | SoundTrack], found: float) -> Found:
-    """What is wrong with the file as a whole, given how many seconds were found in it."""
-    faults = []
-    streams = [track.stream for track in tracks]
-    # Matroska tells the length of the file only, which may hold longer streams of no interest.
-    whole = (container.duration or 0) / av.time_base
-    announced = max((float(s.duration * s.time_base) for s in streams if s.duration and s.time_base), default=whole)
-    if found < announced - SHORT_OF_END:
-        faults.append(("cut-short", f"{found:.1f} of {announced:.1f} s"))
-    if any(track.damaged for track in tracks):
-        faults.append(("damaged", ""))
-    return faults
+def _file_faults(container: InputContainer, tracks: list[PictureTrack | SoundTrack], end: float) -> Found:
+    """What is wrong with the file as a whole, of which the last packet ends at ``end`` s."""
+    announced = announced_end(container)
+    if not tracks or announced is None or end >= announced - SHORT_OF_END:
+        return []
+    return [("cut-short", f"{end:.1f} of {announced:.1f} s")]
 
 
 def _useless(found: Found) -> bool:

@@ -1,42 +1,28 @@
-"""The picture of a clip: the frames shown at given times, exact for every container, and no frame decoded in vain.
+"""When each picture of a video stream is shown, for every container, and the packets to decode it from.
 
 Seeking trusts the container's index, which is wrong or absent in cut files, variable rates and old formats. Reading
-packets costs next to nothing, so all are read once, together with the sound. Then the time of every picture is known,
-and only what the wanted ones need is decoded: from the key frame before them, the pictures that others refer to.
+packets costs next to nothing, so all are read once, together with the sound. Then the time of every picture is known.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
-import os
 import statistics
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
-import numpy.typing as npt
-from av.container import InputContainer
-from av.video.reformatter import VideoReformatter
-
-from apt_lightning.data.collection.formats import CONTAINERS
-
-Picture = npt.NDArray[np.uint8]
-Packets = Mapping[int, "av.Packet[av.VideoStream]"]
+from av.format import Flags
 
 KEPT_BYTES = 64 << 20
 """Packets of streams up to this size stay in memory between reading and decoding; larger files are read twice."""
 
-BLACK = 24
-"""Grey level, of 255, that 99 % of the values of a black picture do not pass."""
-
-FROZEN = 8
-"""Grey levels, of 255, by which 99.9 % of the values of a frozen clip change at most; coding noise was seen to reach 7,
-talking heads to begin at 31."""
+BACK, AHEAD = 1, 10
+"""Seconds by which a clock that starts anew falls behind; or is ahead, where containers may splice (FFmpeg's bound)."""
 
 
 class Moment(NamedTuple):
@@ -52,47 +38,102 @@ class Moment(NamedTuple):
 
 @dataclass
 class PictureTrack:
-    """When each picture of a video stream is shown, and the packets to decode it from."""
+    """When each picture of a video stream is shown, and the packets to decode it from.
+
+    What is derived from the times is to be read after the last packet.
+    """
 
     stream: av.VideoStream
-    times: list[int] = field(default_factory=list)
-    """Presentation time of each packet in file order, in the stream's time base."""
+    stored: list[tuple[int | None, int | None]] = field(default_factory=list)
+    """Presentation and decoding time of each packet in file order, in the stream's time base, on one clock."""
     lengths: list[int] = field(default_factory=list)
     """How long each packet's picture is shown, as the container tells it; 0 if it does not."""
     keys: list[int] = field(default_factory=list)
     """Positions of the key frames."""
     hidden: set[int] = field(default_factory=set)
     """Positions of pictures that an edit list hides."""
-    packets: dict[int, av.Packet[av.VideoStream]] = field(default_factory=dict)
+    packets: list[av.Packet[av.VideoStream]] = field(default_factory=list)
     """Packets by position; empty if they are too large to keep."""
+    restarts: int = 0
+    """How often the clock of the file started anew; the parts are shown one after another."""
     damaged: bool = False
     """Whether something wanted could not be decoded."""
     turned: bool = False
     """Whether the pictures decoded are turned or mirrored for showing."""
     sideways: bool = False
     """Whether their width is the height as shown."""
+    transparent: bool = False
+    """Whether something can be seen through them."""
     _bytes: int = 0
+    _last: int | None = None
+    _end: int = 0
+    _shift: int = 0
 
     def add(self, packet: av.Packet[av.VideoStream]) -> None:
-        """Take note of one packet of the stream."""
-        time = packet_time(packet)
-        if time is None:
+        """Take note of one packet of the stream; empty ones hold no picture."""
+        if packet.size == 0:
             return
-        position = len(self.times)
+        position = len(self.stored)
         if packet.is_keyframe:
             self.keys.append(position)
         if packet.is_discard:
             self.hidden.add(position)
-        self.times.append(time)
+        shift = self._continue(packet)
+        self.stored.append(tuple(None if time is None else time + shift for time in (packet.pts, packet.dts)))  # type: ignore[arg-type]
         self.lengths.append(max(0, packet.duration or 0))
         self._bytes += packet.size
-        self.packets[position] = packet
-        if self._bytes > KEPT_BYTES:
+        if self._bytes <= KEPT_BYTES:
+            self.packets.append(packet)
+        else:
             self.packets.clear()
+
+    def _continue(self, packet: av.Packet[av.VideoStream]) -> int:
+        """What to add to a packet's times, so that parts with clocks of their own follow one another."""
+        clock = packet.pts if packet.dts is None else packet.dts
+        if clock is None:
+            return self._shift
+        if self._last is not None:
+            step = self.seconds(clock + self._shift - self._last)
+            splices = bool(int(self.stream.container.format.flags) & int(Flags.ts_discont.value))
+            if step < -BACK or (splices and step > AHEAD):
+                self.restarts += 1
+                self._shift = self._end - (clock if packet.pts is None else packet.pts)
+        self._last = clock + self._shift
+        shown = self._last if packet.pts is None else packet.pts + self._shift
+        self._end = max(self._end, shown + (packet.duration or 1))
+        return self._shift
+
+    @cached_property
+    def counted(self) -> bool:
+        """Whether pictures are to be told by the order in which they are decoded.
+
+        AVI, ASF and others store no time, or that of decoding. If pictures are reordered, FFmpeg can only guess when
+        each is shown, and it guesses the same distance for all.
+        """
+        known = {pts - dts for pts, dts in self.stored if pts is not None and dts is not None}
+        missing = any(pts is None for pts, _ in self.stored)
+        return self.stream.codec_context.has_b_frames and (missing or len(known) == 1)
+
+    @cached_property
+    def times(self) -> list[int]:
+        """Presentation time of each packet; those that the container does not tell lie evenly between the others."""
+        lacking = any(pts is None for pts, _ in self.stored)
+        given = [dts if lacking and dts is not None else pts for pts, dts in self.stored]
+        known = [i for i, time in enumerate(given) if time is not None]
+        told = [float(time) for time in given if time is not None]
+        if len(known) == len(given):
+            return [time for time in given if time is not None]
+        ticks = float(1 / (self.stream.average_rate or 25) / (self.stream.time_base or Fraction(1)))
+        if not known:
+            return [round(i * ticks) for i in range(len(given))]
+        ends = (told[0] - known[0] * ticks, told[-1] + (len(given) - 1 - known[-1]) * ticks)
+        at = [0, *known, len(given) - 1]
+        times = np.interp(range(len(given)), at, [ends[0], *told, ends[1]])
+        return [round(float(time)) for time in times]
 
     @cached_property
     def shown(self) -> list[tuple[int, int]]:
-        """Time and position of each picture shown, in the order of showing; to be read after the last packet."""
+        """Time and position of each picture shown, in the order of showing."""
         first = {self.times[i]: i for i in reversed(range(len(self.times))) if i not in self.hidden}
         return sorted(first.items())
 
@@ -147,172 +188,3 @@ class PictureTrack:
         while i > 0 and self.times[self.keys[i]] > time:
             i -= 1
         return self.keys[i] if i >= 0 else 0
-
-
-def open_media(path: str | os.PathLike[str]) -> InputContainer:
-    """Open a file from a stranger: nothing but the file itself is read, whatever it names, and no network used."""
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
-    return av.open(os.fspath(path), options=options, metadata_errors="ignore")
-
-
-def packet_time(packet: av.Packet[Any]) -> int | None:
-    """Time of a packet's picture in the stream's time base; ``None`` for packets without picture."""
-    return None if packet.size == 0 else packet.dts if packet.pts is None else packet.pts
-
-
-def read_pictures(
-    path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: tuple[int, int], decoder: str
-) -> dict[int, Picture]:
-    """Decode pictures, upright and scaled whole to one size.
-
-    Args:
-        path: The file, for what is no longer in memory.
-        track: Its video stream, with all packets noted.
-        moments: What to get.
-        size: Height and width of the pictures.
-        decoder: ``pyav``, or ``decord``, which is used only where it is exact.
-
-    Returns:
-        Presentation time -> (H, W, 3) RGB picture. Of a damaged stream, the last picture before that can be decoded, or
-        none; ``track.damaged`` then tells.
-    """
-    if decoder == "decord" and decord_is_exact(track):
-        pictures = _read_decord(path, track, moments, size)
-        if pictures is not None:
-            return pictures
-    if track.packets:
-        return _decode(track, track.packets, moments, size)
-    with open_media(path) as container:
-        stream = next(stream for stream in container.streams.video if stream.index == track.stream.index)
-        wanted = [range(track.key_before(m.time, m.position), m.position + 1) for m in moments]
-        timed = (packet for packet in container.demux(stream) if packet_time(packet) is not None)
-        packets = {i: packet for i, packet in enumerate(timed) if any(i in run for run in wanted)}
-        return _decode(track, packets, moments, size)
-
-
-def _decode(track: PictureTrack, packets: Packets, moments: list[Moment], size: tuple[int, int]) -> dict[int, Picture]:
-    runs: list[tuple[int, int]] = []
-    for first, last in sorted((track.key_before(m.time, m.position), m.position) for m in moments):
-        if runs and first <= runs[-1][1]:
-            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
-        else:
-            runs.append((first, last))
-    wanted = {moment.time for moment in moments}
-    scaler = VideoReformatter()
-    pictures: dict[int, Picture] = {}
-    for first, last in runs:
-        for frame in _frames(track, packets, range(first, last + 1), wanted):
-            if frame.pts in wanted:
-                track.damaged |= frame.is_corrupt
-                pictures[frame.pts] = _picture(track, frame, size, scaler)
-    for moment in moments:
-        if moment.time not in pictures:
-            track.damaged = True
-            run = range(track.key_before(moment.time, moment.position), moment.position + 1)
-            last_before = None
-            for frame in _frames(track, packets, run, set(track.times)):
-                if frame.pts is not None and frame.pts <= moment.time:
-                    last_before = frame
-            if last_before is not None:
-                pictures[moment.time] = _picture(track, last_before, size, scaler)
-    return pictures
-
-
-def _frames(track: PictureTrack, packets: Packets, run: range, wanted: set[int]) -> Iterator[av.VideoFrame]:
-    """Decode a run of packets from a key frame on, leaving out pictures that are neither wanted nor referred to."""
-    context = packets[run[0]].stream.codec_context
-    context.flush_buffers()
-    for position in run:
-        context.skip_frame = "DEFAULT" if track.times[position] in wanted else "NONREF"
-        yield from _decoded(track, context, packets[position])
-    yield from _decoded(track, context, None)
-
-
-def _decoded(track: PictureTrack, context: Any, packet: Any) -> list[av.VideoFrame]:
-    try:
-        frames: list[av.VideoFrame] = context.decode(packet)
-    except av.FFmpegError as error:
-        if isinstance(error, MemoryError):
-            raise
-        track.damaged = True
-        return []
-    for frame in frames:
-        if frame.pts is None:
-            frame.pts = frame.dts
-    return frames
-
-
-def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """How a stored picture is turned for showing: rows and columns exchanged, then mirrored left-right, top-bottom.
-
-    The display matrix maps (x, y) to (a x + c y, b x + d y); it is rounded to whole quarter turns.
-    """
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return False, False, False
-    a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(data, np.int32))
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return True, c < 0, b < 0
-    return False, a < 0, d < 0
-
-
-def _picture(track: PictureTrack, frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> Picture:
-    turned, mirrored, upside_down = orientation(frame)
-    track.sideways |= turned
-    track.turned |= turned or mirrored or upside_down
-    height, width = size[::-1] if turned else size
-    picture = scaler.reformat(frame, width, height, "rgb24").to_ndarray().astype(np.uint8, copy=False)
-    if turned:
-        picture = picture.transpose(1, 0, 2)
-    return np.ascontiguousarray(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
-
-
-def decord_is_exact(track: PictureTrack) -> bool:
-    """Whether decord returns the pictures of a stream by their rank: nothing hidden or turned, one rate, one stream."""
-    several = len(track.stream.container.streams.video) > 1
-    if several or track.hidden or track.variable_rate or not track.packets or track.keys[:1] != [0]:
-        return False
-    first = next(_frames(track, track.packets, range(1), {track.times[0]}), None)
-    return first is not None and not any(orientation(first))
-
-
-def _read_decord(
-    path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: tuple[int, int]
-) -> dict[int, Picture] | None:
-    """Decode with decord; ``None`` if it fails."""
-    import decord
-
-    rank = {time: i for i, (time, _) in enumerate(track.shown)}
-    try:
-        reader = decord.VideoReader(os.fspath(path), width=size[1], height=size[0], num_threads=1)
-        if len(reader) != len(rank):
-            return None
-        pictures = reader.get_batch([rank[moment.time] for moment in moments]).asnumpy()
-    except decord.DECORDError:
-        return None
-    return {moment.time: picture for moment, picture in zip(moments, pictures, strict=True)}
-
-
-def picture_faults(pictures: list[Picture]) -> list[tuple[str, str]]:
-    """Find pictures that show nothing, or always the same.
-
-    Args:
-        pictures: (H, W, 3) pictures of one clip.
-
-    Returns:
-        Codes of :data:`apt_lightning.data.faults.FAULTS` with what was measured.
-
-    Example:
-        >>> picture_faults([np.zeros((4, 4, 3), np.uint8)] * 2)
-        [('black-picture', '99 % of the values are at most 0 of 255')]
-    """
-    if not pictures:
-        return []
-    brightest = max(float(np.percentile(picture, 99)) for picture in pictures)
-    if brightest <= BLACK:
-        return [("black-picture", f"99 % of the values are at most {brightest:.0f} of 255")]
-    first = pictures[0].astype(np.int16)
-    moved = max((float(np.percentile(np.abs(picture - first), 99.9)) for picture in pictures[1:]), default=np.inf)
-    if moved <= FROZEN:
-        return [("frozen-picture", f"99.9 % of the values change by at most {moved:.0f} of 255")]
-    return []

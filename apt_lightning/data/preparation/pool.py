@@ -10,14 +10,17 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.faults import Fault
+from apt_lightning.data.media.container import REMEDY
+from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.preparation.delivery import received
 from apt_lightning.data.store.rows import Row
 
 MEMORY_LIMIT = 4 << 30
@@ -25,6 +28,8 @@ MEMORY_LIMIT = 4 << 30
 ATTEMPTS = 2
 """Times a clip is given to a worker before a dying worker is held against the clip: the first may have been
 killed by something else, such as the kernel short of memory."""
+GRACE = 5.0
+"""Seconds that a worker on its way out has before it is killed."""
 
 
 class Task(NamedTuple):
@@ -45,9 +50,11 @@ class Job:
     settings: dict[str, Any]
     """Fields of :class:`apt_lightning.data.media.extract.ExtractionSettings`."""
     shard: str | None = None
-    """Prefix of the shards' folders, completed by the worker's number; ``None`` only checks the clips."""
+    """Prefix of the shards' folders, completed by the worker's number; ``None`` stores nothing."""
     extract: str = "apt_lightning.data.media.extract:extract_clip"
     memory: int = MEMORY_LIMIT
+    deliver: bool = False
+    """Whether to answer with what was extracted; else, without a shard, the clips are only checked."""
 
 
 class Result(NamedTuple):
@@ -59,6 +66,8 @@ class Result(NamedTuple):
     sha256: str
     lost: bool
     """Whether the worker was killed or died on the clip, so that nothing of it is in a shard."""
+    extraction: Extraction | None = None
+    """What was extracted, if the job is to deliver it and any of it can be used."""
 
 
 @dataclass(eq=False)
@@ -67,6 +76,9 @@ class _Worker:
     number: int
     task: Task | None = None
     since: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    fresh: bool = True
+    """Whether it has had no clip before the one in its hands."""
     buffer: bytes = b""
 
     def __post_init__(self) -> None:
@@ -95,18 +107,14 @@ class _Worker:
         self.task, self.since = task, time.monotonic()
         self.send({"name": task.name, "path": task.path, "revision": task.revision})
 
-    def answer(self) -> Row | None:
-        """The line it has sent; an empty row if it is not whole yet; ``None`` if the process has ended."""
+    def answers(self) -> list[Row] | None:
+        """The lines it has sent since, if whole; ``None`` if the process has ended."""
         assert self.process.stdout is not None
         data = os.read(self.process.stdout.fileno(), 1 << 16)
-        self.buffer += data
         if not data:
             return None
-        if not self.buffer.endswith(b"\n"):
-            return {}
-        line, self.buffer = self.buffer, b""
-        row: Row = json.loads(line)
-        return row
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
 
     def end(self, grace: float) -> str:
         """End the process and say how it ended: its signal or exit status and the last line it printed.
@@ -129,11 +137,11 @@ class _Worker:
         return f"{f'signal {-code}' if code < 0 else f'exit status {code}'}{last and f', {last}'}"
 
 
-def run_pool(tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> Generator[Result, None, None]:
-    """Open every clip once and yield what became of it, in order of completion.
+class Pool:
+    """Worker processes that open clips; they start with the object, before anybody waits for a result.
 
-    A clip on which a worker takes longer than ``seconds`` is lost to the fault ``timeout``; one on which
-    two workers die, to ``decoder-crash``. The other clips go on meanwhile.
+    A worker that met an exhausted memory or an unforeseen exception gets no other clip, and a clip is blamed only if it
+    fails in a worker that had no clip before.
 
     Args:
         tasks: Clips.
@@ -141,82 +149,141 @@ def run_pool(tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> G
         workers: Number of processes.
         seconds: Time limit a clip, and for a worker to start.
 
-    Yields:
-        One result a task.
-
     Raises:
-        StoreError: If workers cannot start or cannot write.
+        StoreError: If workers cannot start.
     """
-    waiting = deque(sorted(tasks, key=lambda task: -task.size))
-    attempts: dict[str, int] = {}
-    failed_starts = 0
-    with selectors.DefaultSelector() as selector:
-        live: set[_Worker] = set()
 
-        def start(number: int) -> None:
-            worker = _Worker(job, number)
-            live.add(worker)
-            assert worker.process.stdout is not None
-            selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-
-        def stop(worker: _Worker, grace: float = 0.0) -> str:
-            live.discard(worker)
-            assert worker.process.stdout is not None
-            selector.unregister(worker.process.stdout)
-            return worker.end(grace)
-
-        def next_task(worker: _Worker) -> None:
-            if waiting:
-                worker.give(waiting.popleft())
-            else:
-                stop(worker)
-
-        def lose(worker: _Worker, code: str, detail: str) -> Result:
-            assert worker.task is not None
-            if waiting:
-                start(worker.number)
-            return Result(worker.task, "left out", [Fault(code, worker.task.name, detail)], "", True)
-
+    def __init__(self, tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> None:
+        self._job = job
+        self._workers = workers
+        self._seconds = seconds
+        self._waiting = deque(sorted(tasks, key=lambda task: -task.size))
+        self._again: deque[Task] = deque()
+        self._deaths: dict[Task, int] = {}
+        self._failed_starts = 0
+        self._live: set[_Worker] = set()
+        self._selector = selectors.DefaultSelector()
         try:
-            for number in range(min(workers, len(waiting))):
-                start(number)
-            while live:
-                left = min(worker.since for worker in live) + seconds - time.monotonic()
-                for key, _ in selector.select(max(0.0, left)):
-                    worker: _Worker = key.data
-                    row = worker.answer()
-                    if row == {}:
-                        continue
-                    if row is not None and "fatal" in row:
-                        raise StoreError(f"{row['fatal']}; make room, then the same command goes on where it stopped")
-                    if row is not None and worker.task is None:
-                        failed_starts = 0
-                        next_task(worker)
-                    elif row is not None:
-                        task = worker.task
-                        assert task is not None
-                        faults = [Fault(code, task.name, detail) for code, detail in row["faults"]]
-                        yield Result(task, row["status"], faults, row["sha256"], False)
-                        next_task(worker)
-                    else:
-                        why = stop(worker, grace=5.0)
-                        if worker.task is None:
-                            failed_starts += 1
-                            if failed_starts > workers:
-                                raise StoreError(f"decoding processes do not start: {why}")
-                            start(worker.number)
-                        elif attempts.setdefault(worker.task.name, 1) < ATTEMPTS:
-                            attempts[worker.task.name] += 1
-                            waiting.append(worker.task)
-                            start(worker.number)
-                        else:
-                            yield lose(worker, "decoder-crash", f"the decoding process died: {why}")
-                now = time.monotonic()
-                for worker in [worker for worker in live if now - worker.since >= seconds]:
-                    why = stop(worker)
-                    if worker.task is None:
-                        raise StoreError(f"a decoding process did not start within {seconds:g} s: {why}")
-                    yield lose(worker, "timeout", f"took longer than {seconds:g} s")
-        finally:
-            for worker in list(live):
-                stop(worker)
+            for number in range(min(workers, len(tasks))):
+                self._start(number)
+        except BaseException:
+            self.close()
+            raise
+
+    def results(self) -> Generator[Result, None, None]:
+        """Open every clip once and yield what became of it, in order of completion.
+
+        A clip on which a worker takes longer than the limit is lost to the fault ``timeout``; one on which two workers
+        die, to ``decoder-crash``. The other clips go on meanwhile.
+
+        Raises:
+            StoreError: If workers cannot start or cannot write.
+        """
+        while self._live:
+            left = min(worker.since for worker in self._live) + self._seconds - time.monotonic()
+            for key, _ in self._selector.select(max(0.0, left)):
+                worker: _Worker = key.data
+                rows = worker.answers()
+                if rows is None:
+                    yield from self._died(worker)
+                for row in rows or ():
+                    yield from self._answered(worker, row)
+            now = time.monotonic()
+            for worker in [worker for worker in self._live if now - worker.since >= self._seconds]:
+                yield from self._late(worker)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._live):
+            self._stop(worker)
+        self._selector.close()
+
+    def _start(self, number: int) -> None:
+        try:
+            worker = _Worker(self._job, number)
+        except OSError as error:
+            raise StoreError(
+                f"decoding process {number + 1} of {self._workers} cannot start ({error.strerror}); give fewer by"
+                " `--workers`, or allow more open files by `ulimit -n`"
+            ) from None
+        self._live.add(worker)
+        assert worker.process.stdout is not None
+        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        if self._again or self._waiting:
+            # It reads the task as soon as it has started, however long nobody asks it whether it has.
+            worker.give(self._again.popleft() if self._again else self._waiting.popleft())
+
+    def _stop(self, worker: _Worker, grace: float = 0.0) -> str:
+        self._live.discard(worker)
+        assert worker.process.stdout is not None
+        self._selector.unregister(worker.process.stdout)
+        return worker.end(grace)
+
+    def _replace(self, worker: _Worker, grace: float = 0.0) -> str:
+        """End a worker; a new one takes its place if there is work, first that which needs a new one."""
+        why = self._stop(worker, grace)
+        if self._again or self._waiting:
+            self._start(worker.number)
+        return why
+
+    def _answered(self, worker: _Worker, row: Row) -> Iterable[Result]:
+        if "fatal" in row:
+            raise StoreError(f"{row['fatal']}; make room, then the same command goes on where it stopped")
+        if "ready" in row:
+            self._failed_starts, worker.ready, worker.since = 0, True, time.monotonic()
+            return
+        task = worker.task
+        assert task is not None
+        if row.get("again"):
+            self._again.append(task)
+            self._replace(worker, GRACE)
+            return
+        faults = [Fault(code, task.name, detail) for code, detail in row["faults"]]
+        extraction = None if row.get("extraction") is None else received(row["extraction"], faults, row["sha256"])
+        yield Result(task, row["status"], faults, row["sha256"], False, extraction)
+        if row["last"] or not self._waiting:
+            self._replace(worker, GRACE if row["last"] else 0.0)
+        else:
+            worker.fresh = False
+            worker.give(self._waiting.popleft())
+
+    def _died(self, worker: _Worker) -> Iterable[Result]:
+        task = worker.task
+        assert task is not None
+        if not worker.ready:
+            self._failed_starts += 1
+            self._again.append(task)
+            why = self._stop(worker, GRACE)
+            if self._failed_starts > self._workers:
+                raise StoreError(f"decoding processes do not start: {why}")
+            self._start(worker.number)
+            return
+        self._deaths[task] = self._deaths.get(task, 0) + 1
+        if self._deaths[task] < ATTEMPTS:
+            self._again.append(task)
+            self._replace(worker, GRACE)
+        else:
+            why = self._replace(worker, GRACE)
+            yield _lost(task, "decoder-crash", f"the decoding process died: {why}")
+
+    def _late(self, worker: _Worker) -> Iterable[Result]:
+        task = worker.task
+        assert task is not None
+        if not worker.ready:
+            raise StoreError(f"a decoding process did not start within {self._seconds:g} s: {self._stop(worker)}")
+        if worker.fresh:
+            self._replace(worker)
+            yield _lost(task, "timeout", f"took longer than {self._seconds:g} s; {REMEDY}")
+        else:
+            self._again.append(task)
+            self._replace(worker)
+
+
+def _lost(task: Task, code: str, detail: str) -> Result:
+    return Result(task, "left out", [Fault(code, task.name, detail)], "", True)
+
+
+def run_pool(tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> Generator[Result, None, None]:
+    """Yield the results of a :class:`Pool` that lasts as long as the generator."""
+    with closing(Pool(tasks, job, workers, seconds)) as pool:
+        yield from pool.results()

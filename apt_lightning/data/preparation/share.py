@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from apt_lightning.common.files import digest, locked
+from apt_lightning.common.names import name_form
 from apt_lightning.common.processes import core_count
 from apt_lightning.data.media.extract import ExtractionSettings
-from apt_lightning.data.preparation.pool import Job, Result, Task, run_pool
+from apt_lightning.data.preparation.pool import Job, Pool, Result, Task, run_pool
 from apt_lightning.data.store.reader import needs_row
 from apt_lightning.data.store.rows import Row, newest_rows
 from apt_lightning.data.store.writer import ShardWriter
@@ -40,7 +41,7 @@ class Options:
     quarantine: str | None = None
     """File of clip names that are left out unopened."""
     retry: bool = False
-    """Open clips again on which the time limit was reached or the decoder died."""
+    """Open clips again on which the time limit was reached, the memory exhausted, or the decoder died."""
     extract: str = "apt_lightning.data.media.extract:extract_clip"
     """``module:function`` that the workers call."""
     devices: int = 1
@@ -100,35 +101,62 @@ def extract(
                 yield result
 
 
+@contextmanager
+def extracting(clips: Sequence[str | os.PathLike[str]], options: Options = DEFAULTS) -> Iterator[Iterator[Result]]:
+    """Extract a few clips in processes with limits of time and memory, and store nothing.
+
+    The processes start when the block is entered, so that what else is slow can be done beside them.
+
+    Args:
+        clips: Files; one given twice is extracted once.
+        options: Settings, number of workers and time limit.
+
+    Yields:
+        What became of each clip, in order of completion: ``task.path``, ``faults`` and ``extraction``.
+
+    Raises:
+        StoreError: If the processes cannot start.
+    """
+    paths = dict.fromkeys(os.fspath(clip) for clip in clips)
+    tasks = [Task(name_form(os.path.basename(path)), path, _size_and_time(path)[0]) for path in paths]
+    job = Job(settings_of(options.extraction), deliver=True, extract=options.extract)
+    with closing(Pool(tasks, job, worker_count(options), options.seconds)) as pool:
+        yield pool.results()
+
+
 def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> list[Task]:
     """What is to be done for a clip: nothing if a row fits the file's size and time of change."""
     if not needs_row(entry):
         return []
-    try:
-        stat = os.stat(entry["path"])
-        size, mtime = stat.st_size, stat.st_mtime_ns
-    except OSError:
-        size, mtime = 0, 0
+    size, mtime = _size_and_time(entry["path"])
     if entry["name"] not in rows:
         return [Task(entry["name"], entry["path"], size)]
     row = rows[entry["name"]][1]
-    again = options.retry and any(code in ("timeout", "decoder-crash") for code, _ in row["faults"])
+    again = options.retry and any(code in ("timeout", "decoder-crash", "out-of-memory") for code, _ in row["faults"])
     if (row["size"], row["mtime"]) == (size, mtime) and not again:
         return []
     return [Task(entry["name"], entry["path"], size, row["revision"] + 1)]
 
 
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _record(folder: Path, key: str, result: Result) -> None:
     """Commit the row of a clip whose worker is gone."""
     task = result.task
-    stat = os.stat(task.path)
+    size, mtime = _size_and_time(task.path)
     row = {
         "name": task.name,
         "status": result.status,
         "faults": [[fault.code, fault.detail] for fault in result.faults],
         "sha256": "",
-        "size": stat.st_size,
-        "mtime": stat.st_mtime_ns,
+        "size": size,
+        "mtime": mtime,
         "duration": 0.0,
         "revision": task.revision,
     }

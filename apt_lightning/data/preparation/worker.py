@@ -2,7 +2,7 @@
 
 Clips come from strangers and decoders are C code, so each worker runs under a memory limit, never imports
 torch, dies with the process that started it and is expendable: whatever happens to it costs at most the clip
-in its hands.
+in its hands. One that met an exhausted memory or an unforeseen exception ends.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from apt_lightning.common.errors import ClipError
-from apt_lightning.common.files import digest, file_digest
+from apt_lightning.common.files import digest
 from apt_lightning.common.processes import die_with, limit_memory
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.extract import Extraction, ExtractionSettings
+from apt_lightning.data.preparation.delivery import sent
 from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.writer import ShardWriter
 
 Extract = Callable[..., Extraction]
+
+SUSPECT = {"out-of-memory", "decoder-crash"}
+"""Faults after which a process may not be what it was: it serves no further clip."""
 
 
 def examine(
@@ -46,8 +51,9 @@ def examine(
     path, name = Path(task["path"]), task["name"]
     extraction, size, mtime = None, 0, 0
     try:
-        stat = path.stat()
-        size, mtime = stat.st_size, stat.st_mtime_ns
+        with suppress(OSError, ValueError):  # the reader says what is wrong
+            stat = path.stat()
+            size, mtime = stat.st_size, stat.st_mtime_ns
         extraction = extract(path, name, settings, functionals=functionals)
         if extraction.functionals is not None and not np.isfinite(extraction.functionals).all():
             raise ClipError("decoder-crash", "the functionals are not finite")
@@ -62,15 +68,11 @@ def examine(
         faults = [Fault("decoder-crash", name, f"{type(error).__name__}: {error}")]
     status = status_of(faults)
     usable = None if status == "left out" else extraction
-    try:
-        sha256 = extraction.sha256 if extraction is not None else file_digest(path)
-    except OSError:
-        sha256 = ""
     row = {
         "name": name,
         "status": status,
         "faults": [[fault.code, fault.detail] for fault in faults],
-        "sha256": sha256,
+        "sha256": "" if extraction is None else extraction.sha256,
         "size": size,
         "mtime": mtime,
         "duration": 0.0 if extraction is None else round(extraction.duration, 6),
@@ -93,8 +95,13 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
     writer = None if shard is None else ShardWriter(shard, digest(job["settings"]))
     limit_memory(job["memory"])
     answer({"ready": True})
-    for line in sys.stdin:
-        row, usable = examine(json.loads(line), extract, settings, functionals=writer is not None)
+    functionals = writer is not None or job["deliver"]
+    for number, line in enumerate(sys.stdin):
+        row, usable = examine(json.loads(line), extract, settings, functionals)
+        last = any(code in SUSPECT for code, _ in row["faults"])
+        if last and number > 0:
+            answer({"again": True})  # it may be the fault of a clip before: a fresh process shall tell
+            return
         if writer is not None:
             try:
                 if usable is None:
@@ -104,7 +111,12 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
             except OSError as error:
                 answer({"fatal": f"cannot write {shard}: {error.strerror}"})
                 return
-        answer({key: row[key] for key in ("status", "faults", "sha256", "size", "duration")})
+        told = {key: row[key] for key in ("status", "faults", "sha256")} | {"last": last}
+        if job["deliver"] and usable is not None:
+            told["extraction"] = sent(usable)
+        answer(told)
+        if last:
+            return
 
 
 def main() -> None:

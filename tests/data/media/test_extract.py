@@ -12,6 +12,7 @@ from places import CLIPS
 
 from apt_lightning.common.errors import ClipError
 from apt_lightning.data.faults import FAULTS, Outcome
+from apt_lightning.data.media import container
 from apt_lightning.data.media import extract as module
 from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
 
@@ -222,7 +223,7 @@ def test_file_that_may_not_be_read(tmp_path, monkeypatch):
     def deny(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(module, "open", deny, raising=False)
+    monkeypatch.setattr(container, "open", deny, raising=False)
     with pytest.raises(ClipError, match="Permission denied") as caught:
         extract_clip(path, "a")
     assert caught.value.code == "unreadable-file"

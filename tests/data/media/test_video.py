@@ -9,7 +9,7 @@ from media import cut, numbered, read_number, turn, turned, write_clip
 from PIL import Image
 from places import CLIPS
 
-from apt_lightning.data.media import video
+from apt_lightning.data.media import decode, video
 from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
 
 VARIABLE = [*range(0, 1000, 40), *range(1000, 3000, 130), *range(3000, 3400, 20), 3411, 4800, 4840]
@@ -160,8 +160,8 @@ def test_pictures_are_the_same_as_those_of_a_full_decoding(tmp_path, long_clip):
 
 def test_no_picture_is_decoded_in_vain(long_clip, monkeypatch):
     decoded = []
-    original = video._decoded
-    monkeypatch.setattr(video, "_decoded", lambda *args: decoded.extend(found := original(*args)) or found)
+    original = decode._decoded
+    monkeypatch.setattr(decode, "_decoded", lambda *args: decoded.extend(found := original(*args)) or found)
     extract_clip(long_clip, "long", functionals=False)
     assert 6 <= len(decoded) < 240 / 2
 
@@ -195,8 +195,8 @@ def test_decord_only_where_exact(tmp_path, long_clip, kind, monkeypatch):
     else:
         path = write_clip(tmp_path / "a.mp4", 50, extra_video=True, sound=None)
     used = []
-    original = video._read_decord
-    monkeypatch.setattr(video, "_read_decord", lambda *args: used.append(1) or original(*args))
+    original = decode._read_decord
+    monkeypatch.setattr(decode, "_read_decord", lambda *args: used.append(1) or original(*args))
     found, _ = numbers(path, decoder="decord")
     assert found == ([hidden + i for i in steady(50)] if kind != "variable" else numbers(path)[0])
     assert bool(used) == (kind == "constant")
@@ -219,11 +219,11 @@ def test_still_and_black_pictures():
     noisy = [np.clip(numbered(3) + grain, 0, 255).astype(np.uint8) for grain in noise]
     mouth = [numbered(3) for _ in range(6)]
     mouth[4][100:112, 150:170] = 120  # 0.4 % of the picture
-    assert [code for code, _ in video.picture_faults(still)] == ["frozen-picture"]
-    assert [code for code, _ in video.picture_faults(noisy)] == ["frozen-picture"]
-    assert video.picture_faults(mouth) == []
-    assert video.picture_faults(still[:1]) == []
-    assert [code for code, _ in video.picture_faults([np.full((9, 9, 3), 16, np.uint8)] * 2)] == ["black-picture"]
+    assert [code for code, _ in decode.picture_faults(still)] == ["frozen-picture"]
+    assert [code for code, _ in decode.picture_faults(noisy)] == ["frozen-picture"]
+    assert decode.picture_faults(mouth) == []
+    assert decode.picture_faults(still[:1]) == []
+    assert [code for code, _ in decode.picture_faults([np.full((9, 9, 3), 16, np.uint8)] * 2)] == ["black-picture"]
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")

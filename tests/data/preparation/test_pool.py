@@ -9,14 +9,15 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from fake_extract import write_clip
+from fake_extract import expected, write_clip
 from places import HELPERS
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.media.extract import ExtractionSettings
-from apt_lightning.data.preparation.pool import Job, Task, run_pool
+from apt_lightning.data.preparation.pool import Job, Pool, Task, run_pool
 
 JOB = Job(json.loads(json.dumps(asdict(ExtractionSettings()))), extract="fake_extract:extract")
 
@@ -61,6 +62,63 @@ def test_bad_clip_costs_one_clip(tmp_path, do, code):
     assert outcome(results) == {f"{i}.json": [code] if i == 2 else [] for i in range(5)}
     assert [result.status for result in results if result.task.name == "2.json"] == ["left out"]
     assert children() == []
+
+
+@pytest.mark.parametrize("spoils", ["memory", "raise", "hang"])
+def test_clip_is_blamed_only_if_it_fails_in_a_fresh_process(tmp_path, spoils):
+    """One process, in which every clip after the first fails, as after a recording that left it without memory."""
+    tasks = tasks_for(tmp_path, [{"spoils": [spoils], "pad": 99 * "x"}, {}, {"do": "memory"}, {}])
+    shards = tmp_path / "shards"
+    job = Job(JOB.settings, str(shards / "0-"), JOB.extract)
+    results = list(run_pool(tasks, job, workers=1, seconds=2))
+    assert outcome(results) == {f"{i}.json": ["out-of-memory"] if i == 2 else [] for i in range(4)}
+    rows = [json.loads(line) for line in (shards / "0-0" / "rows.jsonl").read_text().splitlines()]
+    assert sorted(row["name"] for row in rows) == [f"{i}.json" for i in range(4)], "a failure that was not the clip's"
+
+
+@pytest.mark.parametrize("do", ["memory", "raise"])
+def test_worker_that_failed_serves_no_further_clip(tmp_path, do):
+    behaviours = [{"do": do, "spoils": ["hang"], "pad": 9 * "x"}, {}, {}]
+    results = list(run_pool(tasks_for(tmp_path, behaviours), JOB, workers=1, seconds=20))
+    assert [bool(result.faults) for result in results] == [True, False, False]
+
+
+def test_several_clips_are_delivered(tmp_path):
+    tasks = tasks_for(tmp_path, [{}, {"do": "no audio"}, {"do": "unreadable"}, {"do": "die once"}])
+    job = Job(JOB.settings, deliver=True, extract=JOB.extract)
+    for result in run_pool(tasks, job, workers=2, seconds=20):
+        if result.task.name == "2.json":
+            assert result.extraction is None and result.status == "left out"
+            continue
+        functionals, frames, times = expected(result.task.path)
+        assert result.extraction.frames == frames and result.extraction.times == times
+        assert result.extraction.faults == result.faults
+        if result.task.name == "1.json":
+            assert result.extraction.functionals is None
+        else:
+            assert np.array_equal(result.extraction.functionals, functionals)
+
+
+def test_result_waits_for_a_parent_that_is_busy(tmp_path):
+    pool = Pool(tasks_for(tmp_path, [{}]), Job(JOB.settings, deliver=True, extract=JOB.extract), 1, 20)
+    deadline = time.monotonic() + 20
+    while not children()[0].cpu_times().user and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)  # it imports and extracts while nobody listens
+    assert [len(result.extraction.frames) for result in pool.results()] == [6]
+    pool.close()
+    assert children() == []
+
+
+def test_too_few_open_files_are_named_with_a_remedy(tmp_path):
+    code = (
+        "import resource\nfrom apt_lightning.data.preparation.pool import *\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))\n"
+        f"job = Job({JOB.settings!r}, extract={JOB.extract!r})\n"
+        "list(run_pool([Task(str(i), 'x', 1) for i in range(40)], job, 40, 9))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1 and "of 40 cannot start (Too many open files); give fewer by `--workers`" in run.stderr
 
 
 def test_only_hanging_and_dying_clips(tmp_path):

@@ -1,0 +1,29 @@
+"""What was extracted from a clip, as plain data for the pipe between a worker and its parent."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+
+import numpy as np
+
+from apt_lightning.data.faults import Fault
+from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.store.rows import Row
+
+
+def sent(extraction: Extraction) -> Row:
+    """Functionals, pictures and times as JSON can hold them; float32 values come through unchanged."""
+    return {
+        "functionals": None if extraction.functionals is None else extraction.functionals.tolist(),
+        "frames": [b64encode(frame).decode() for frame in extraction.frames],
+        "times": extraction.times,
+        "duration": extraction.duration,
+    }
+
+
+def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
+    """The extraction again, with what its answer says besides."""
+    values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
+    return Extraction(
+        values, [b64decode(frame) for frame in row["frames"]], row["times"], row["duration"], faults, sha256
+    )
