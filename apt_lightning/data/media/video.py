@@ -12,7 +12,7 @@ import statistics
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
@@ -94,7 +94,7 @@ class PictureTrack:
             return self._shift
         if self._last is not None:
             step = self.seconds(clock + self._shift - self._last)
-            splices = bool(int(self.stream.container.format.flags) & int(Flags.ts_discont.value))
+            splices = bool(self.stream.container.format.flags & cast(int, Flags.ts_discont.value))
             if step < -BACK or (splices and step > AHEAD):
                 self.restarts += 1
                 self._shift = self._end - (clock if packet.pts is None else packet.pts)
