@@ -268,7 +268,7 @@ class AptCLI(LightningCLI):
             write_predictions(file, predictions)
             write_statistics(self._folder, model.statistics)
             if show:
-                print(f"stage {model.stage} of {self.config[self.subcommand].ckpt_path}, {split} split")
+                say(f"stage {model.stage} of {self.config[self.subcommand].ckpt_path}, {split} split")
                 intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
                 people = {clip.name: clip.demographics for clip in model.data.store.clips}
                 say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))

@@ -222,7 +222,7 @@ def test_ctrl_c_ends_cleanly(data, tmp_path):
     run.send_signal(signal.SIGINT)
     errors = run.communicate(timeout=20)[1]
     assert run.returncode == 130 and "goes on where it stopped" in errors and "Traceback" not in errors
-    assert not any(worker.is_running() for worker in workers)
+    assert not psutil.wait_procs(workers, timeout=10)[1]
     prepare(data, tmp_path / "store", OPTIONS)
     content(tmp_path / "store")
 
