@@ -19,8 +19,9 @@ from apt_lightning.evaluation.spread import System, equal_spread_table
 from apt_lightning.evaluation.tables import interval, number, p_value, render
 from apt_lightning.experiments.plan import STAGE1, UNITS, Unit
 from apt_lightning.experiments.runner import Job, RunSettings, run
+from apt_lightning.stages.find import BEST
 from apt_lightning.stages.regression import RegressionModule
-from apt_lightning.training.callbacks import BEST, best_epoch
+from apt_lightning.training.callbacks import best_epoch
 
 LABEL_NOISE = 0.05
 """Standard deviation of a label for soft classes, a third of the labels' own (ours)."""
