@@ -19,6 +19,7 @@ from apt_lightning.common.files import write_text
 from apt_lightning.common.version import __version__
 from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number, p_value
+from apt_lightning.experiments.cards import statements
 from apt_lightning.experiments.report import behaviour, contributions, scores, training
 from apt_lightning.experiments.report.blocks import Section
 from apt_lightning.experiments.report.charts import css
@@ -110,6 +111,7 @@ def render_page(runs: Sequence[Shown], sections: Sequence[Section], facts: dict[
     )
     environment.filters |= {"code": _code, "css": css}
     numbers = itertools.count(1)
+    environment.globals |= {name: value for name, value in vars(statements).items() if name.isupper()}
     environment.globals["ids"] = lambda: f"table-{next(numbers)}"
     values: dict[str, Any] = {
         "version": __version__,
