@@ -29,7 +29,7 @@ class BidirectionalGRU(nn.Module):
     def forward(self, values: Tensor, length: Tensor) -> Tensor:
         """Map (B, K, G) to (B, K, 2 * hidden_dim); steps from ``length`` (B,) on do not count and hold anything."""
         steps = torch.arange(values.shape[1], device=values.device)
-        reverse = (length[:, None] - 1 - steps).remainder(values.shape[1])[..., None]  # its own inverse
+        reverse = torch.where(steps < length[:, None], length[:, None] - 1 - steps, steps)[..., None]  # its own inverse
         ahead, _ = self.ahead(values)
         back, _ = self.back(values.gather(1, reverse.expand_as(values)))
         return torch.cat([ahead, back.gather(1, reverse.expand_as(back))], dim=-1)

@@ -155,7 +155,7 @@ class AptCLI(LightningCLI):
             if config.model is None:
                 raise UsageError("no stage is given: add `--config configs/STAGE.yaml`, or `--ckpt_path FILE`")
             return
-        if not Path(config.ckpt_path).is_file():
+        if not Path(config.ckpt_path).exists():
             raise CheckpointError(
                 f"no checkpoint at {config.ckpt_path}; train the stage first with `apt fit`,"
                 " or give another with `--ckpt_path`"
