@@ -1,17 +1,31 @@
 """A model as a folder: what is written reads back as the checkpoint, and nothing damaged is taken for one."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
 from apt_lightning import load
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError, UsageError
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.loading.pictures import decode_pictures
+from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.text.tokens import tokenize
+from apt_lightning.evaluation.predictions import Predictions, write_predictions
+from apt_lightning.networks.frames import resize
 from apt_lightning.stages.checkpoint import read_checkpoint
+from apt_lightning.stages.export import graph, standalone
+from apt_lightning.stages.export.card import model_card
 from apt_lightning.stages.export.export import export
 from apt_lightning.stages.export.hub import local_copy
+from apt_lightning.stages.scorer import Scorer
 
 STAGES = ("stage1_audio", "stage1_text", "stage2", "stage3", "stage4")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -24,6 +38,17 @@ def folders(chain, tmp_path_factory):
     for stage in STAGES:
         assert main(["export", str(chain / "seed42" / stage / "best.ckpt"), str(base / stage)]) == 0
     return base
+
+
+@pytest.fixture(scope="module")
+def final(chain, tmp_path_factory):
+    """Stage 4 with its ONNX graph."""
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name)
+    folder = tmp_path_factory.mktemp("onnx") / "model"
+    written, difference = export(chain / "seed42" / "stage4" / "best.ckpt", folder, onnx=True)
+    assert difference < 1e-5 and len(written) == 6
+    return folder
 
 
 @pytest.fixture
@@ -69,6 +94,76 @@ def test_nothing_is_written_over(folders, chain):
     with pytest.raises(UsageError, match="is there already"):
         export(chain / "seed42" / "stage4" / "best.ckpt", folders / "stage2")
     assert (folders / "stage2" / "config.json").read_bytes() == before
+
+
+def test_the_script_beside_the_graph_scores_as_the_checkpoint(chain, final, clips_dir, tmp_path):
+    clip, said = next(clips_dir.glob("test-1/*/*.mp4")), "we are happy, my friend"
+    scorer = Scorer(str(chain / "seed42" / "stage4" / "best.ckpt"))
+    encoder = scorer.encoders.encoders["visual"]
+    taken = extract_clip(clip, "clip", ExtractionSettings())
+    frames = resize(decode_pictures(taken.frames)[None], encoder.frame_size)[0].permute(0, 2, 3, 1).numpy()
+    given = {"audio": taken.functionals, "visual": frames}
+    assert len((final / "score.py").read_text().splitlines()) < 60
+    for parts in (("audio", "visual", "text"), ("visual",), ("text",), ()):
+        np.savez(tmp_path / "clip.npz", **{name: given[name] for name in parts if name != "text"})
+        words = [said] if "text" in parts else []
+        # -I: neither this package nor anything else of the environment's paths is there but what is installed.
+        command = [sys.executable, "-I", str(final / "score.py"), str(tmp_path / "clip.npz"), *words]
+        shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        found = [line.split() for line in shown.stdout.splitlines()]
+        assert [row[0] for row in found] == list(TRAITS), shown.stderr
+        features = scorer.features(taken, said)
+        scores = scorer.scores(features, [name in parts for name in scorer.modalities])
+        expected = np.stack([scores, *scorer.intervals(scores)], axis=1)
+        np.testing.assert_allclose(np.array([row[1:] for row in found], float), expected, atol=2e-4)
+
+
+def test_the_script_imports_nothing_of_ours(final):
+    names = set(re.findall(r"^\s*(?:import|from) ([\w.]+)", (final / "score.py").read_text(), re.MULTILINE))
+    assert names == {"json", "re", "sys", "unicodedata", "pathlib", "typing", "numpy", "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    "text", ["Don't CALL 911 [x 00:07]; it's O\u2019Brien's e-mail: a.b@c.org!", "I cannot, gonna: www.a.b"]
+)
+def test_the_script_splits_words_as_the_package(text):
+    assert standalone.tokenize(text) == tokenize(text)
+
+
+def test_a_graph_that_is_another_model_is_not_written(chain, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+
+    class Wrong(graph._OnnxGRU):
+        def __init__(self, gru):
+            super().__init__(gru)
+            self.biases.add_(2)
+
+    monkeypatch.setattr(graph, "_OnnxGRU", Wrong)
+    with pytest.raises(CheckpointError, match="differs from its checkpoint"):
+        export(chain / "seed42" / "stage1_text" / "best.ckpt", tmp_path / "new", onnx=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_embeddings_have_no_graph_of_traits(chain, tmp_path):
+    with pytest.raises(CheckpointError, match="siamese"):
+        export(chain / "seed42" / "stage3" / "best.ckpt", tmp_path / "new", onnx=True)
+
+
+def test_the_card_tells_use_seed_and_figures(folders, tmp_path):
+    rng = np.random.default_rng(0)
+    true, predicted = rng.uniform(0.2, 0.8, (2, 40, 5))
+    names = [f"{i:02d}.000.mp4" for i in range(40)]
+    seen = np.arange(40) < 30
+    write_predictions(tmp_path / "predictions_test.csv", Predictions(names, names, seen, true, predicted))
+    (tmp_path / "config.yaml").write_text("seed_everything: 42\ndata: {store: /home/somebody/store, folds: null}\n")
+    card = model_card("mine", read_checkpoint(folders / "stage4"), tmp_path, 1e-7)
+    head, body = yaml.safe_load(card.split("---\n")[1]), card.split("---\n", 2)[2]
+    assert head["library_name"] == "apt-lightning"
+    (metric,) = [m for m in head["model-index"][0]["results"][0]["metrics"] if m["type"] == "1-MAE"]
+    assert metric["value"] == pytest.approx(1 - np.abs(predicted - true).mean(), abs=1e-4)
+    for told in ("Seed: 42", "Intended", "Forbidden: to hire", "unseen sources: 10 clips", "1.0e-07", "`store`"):
+        assert told in body
+    assert re.search(r"\| 1-MAE \|.*\[\.\d{4}, \.\d{4}\]", body) and "somebody" not in card
 
 
 def change(folder, **values):

@@ -33,7 +33,11 @@ def write_model(folder: Path, content: dict[str, Any]) -> None:
     save = _safetensors().save_file
     with replacing(folder / WEIGHTS) as part:
         save(state, part, metadata={"format": "pt"})
-    write_json(folder / CONFIG, {name: content[name] for name in ENTRIES if name in content})
+    told = {name: content[name] for name in ENTRIES if name in content}
+    if words := told["apt"].get("text_source"):
+        of_file = {"path": Path(words["path"]).name} if "path" in words else {}
+        told["apt"] = told["apt"] | {"text_source": words | of_file}  # where it lay is nobody's business
+    write_json(folder / CONFIG, told)
 
 
 def read_model(folder: str | os.PathLike[str]) -> dict[str, Any]:
