@@ -13,6 +13,7 @@ PARTS = {
     "prepare": [],
     "stage3": ["--rounds", "3", "--threads", "1"],
     "train": [],
+    "text": [],
     "scale": [],
     "startup": [],
     "processes": ["--clips", "30"],

@@ -161,7 +161,7 @@ class AptCLI(LightningCLI):
             if config.model is None:
                 raise UsageError(NO_STAGE)
             return
-        if not Path(config.ckpt_path).is_file():
+        if not Path(config.ckpt_path).exists():
             raise CheckpointError(
                 f"no checkpoint at {config.ckpt_path}; train the stage first with `apt fit`,"
                 " or give another with `--ckpt_path`"
