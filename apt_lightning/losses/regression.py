@@ -1,4 +1,4 @@
-"""The loss of stages 1, 2 and 4: absolute error, squared error and the bell (paper Eq. 3, 4), and additions."""
+"""The loss of stages 1, 2 and 4: absolute error, squared error and the bell (paper Eq. 3 and 4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.losses.imbalance import balanced_mse, density_weights, discordance, label_bins
 
 
 class RegressionLoss(nn.Module):
@@ -22,22 +21,15 @@ class RegressionLoss(nn.Module):
         bell_weight: Weight of the bell.
         bell_sigma: Width sigma of the bell, in label units.
         bell_gamma: Height gamma of the bell.
-        ccc_weight: Weight of 1 - CCC over the batch; with ``mse_weight`` and ``bell_weight`` 0 this is CCC + L1.
-        balanced_weight: Weight of the balanced MSE.
-        balanced_noise: Standard deviation of the scores' error that it assumes, in label units.
-        density_weighted: Weigh each label's three terms by the density of the training labels (:meth:`set_labels`).
 
     Raises:
-        UsageError: If ``bell_sigma`` or ``balanced_noise`` is not positive, or a weight is negative.
+        UsageError: If ``bell_sigma`` is not positive, or a weight is negative.
 
     Example:
         >>> loss = RegressionLoss(bell_weight=0.0)
         >>> loss(torch.full((2, 5), 0.5), torch.full((2, 5), 0.7))  # 0.2 + 0.04
         tensor(0.2400)
     """
-
-    density: Tensor | None
-    """(5, BINS) weight of a label in each bin; None for equal weights."""
 
     def __init__(
         self,
@@ -46,41 +38,20 @@ class RegressionLoss(nn.Module):
         bell_weight: float = 1.0,
         bell_sigma: float = 9.0,
         bell_gamma: float = 300.0,
-        ccc_weight: float = 0.0,
-        balanced_weight: float = 0.0,
-        balanced_noise: float = 0.1,
-        density_weighted: bool = False,
     ) -> None:
         super().__init__()
-        if not (bell_sigma > 0 and balanced_noise > 0):
+        if not bell_sigma > 0:
+            raise UsageError(f"Expected `bell_sigma` to be positive, but got {bell_sigma}.")
+        if min(mae_weight, mse_weight, bell_weight) < 0:
             raise UsageError(
-                f"Expected `bell_sigma` and `balanced_noise` to be positive, but got {bell_sigma} and {balanced_noise}."
+                "Expected `mae_weight`, `mse_weight` and `bell_weight` to be 0 or more, "
+                f"but got {mae_weight}, {mse_weight} and {bell_weight}."
             )
-        weights = {
-            "mae_weight": mae_weight,
-            "mse_weight": mse_weight,
-            "bell_weight": bell_weight,
-            "ccc_weight": ccc_weight,
-            "balanced_weight": balanced_weight,
-        }
-        for name, weight in weights.items():
-            if not weight >= 0:
-                raise UsageError(f"Expected `{name}` to be 0 or more, but got {weight}.")
         self.mae_weight = mae_weight
         self.mse_weight = mse_weight
         self.bell_weight = bell_weight
         self.bell_sigma = bell_sigma
         self.bell_gamma = bell_gamma
-        self.ccc_weight = ccc_weight
-        self.balanced_weight = balanced_weight
-        self.balanced_noise = balanced_noise
-        self.density_weighted = density_weighted
-        self.register_buffer("density", None, persistent=False)  # of use in training only
-
-    def set_labels(self, traits: Tensor) -> None:
-        """Take the (N, 5) labels of the training split, by whose density labels are weighed if asked for."""
-        if self.density_weighted:
-            self.density = density_weights(traits)
 
     def forward(self, scores: Tensor, traits: Tensor) -> Tensor:
         """Compute the loss.
@@ -100,11 +71,4 @@ class RegressionLoss(nn.Module):
         # expm1 keeps the digits that 1 - exp(-1e-6) would lose.
         bell = -self.bell_gamma * torch.expm1(-square / (2 * self.bell_sigma**2))
         loss = self.mae_weight * error.abs() + self.mse_weight * square + self.bell_weight * bell
-        if self.density is not None:
-            loss = loss * self.density.to(loss).gather(1, label_bins(traits).T).T
-        total = loss.sum() / labelled.sum().clamp(min=1)
-        if self.ccc_weight:
-            total = total + self.ccc_weight * discordance(scores, traits)
-        if self.balanced_weight:
-            total = total + self.balanced_weight * balanced_mse(scores, traits, self.balanced_noise)
-        return total
+        return loss.sum() / labelled.sum().clamp(min=1)
