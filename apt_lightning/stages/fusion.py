@@ -23,6 +23,8 @@ class FusionModule(JoiningModule):
     Args:
         checkpoints: Modality to its stage-1 checkpoint, in the order in which they are joined.
         hidden_dims: Sizes of the layers of M1.
+        linear_path: Let p read the inputs of M1 too, by weights that start at the ridge solution; those of M1's
+            output start at 0.
         modality_dropout: Chance in training that a modality of a clip counts as missing; at least one stays.
         head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         loss: Weights of L_mae, L_mse and L_bell, and shape of the bell.
@@ -49,6 +51,7 @@ class FusionModule(JoiningModule):
         self,
         checkpoints: dict[str, str] | None = None,
         hidden_dims: list[int] = [1024, 512],  # noqa: B006  (plain data for jsonargparse; never changed)
+        linear_path: bool = False,
         modality_dropout: float = 0.0,
         head_scale: float = 0.1,
         loss: RegressionTerms = RegressionTerms(),  # noqa: B008  (frozen)
@@ -70,6 +73,7 @@ class FusionModule(JoiningModule):
             "n_modalities": len(self.modalities),
             "feature_dim": self.encoders.output_dim,
             "hidden_dims": list(hidden_dims),
+            "linear_path": linear_path,
         }
         self.network = build(self.specification)
         self.configure_head(self.network.output_dim, head_scale)
@@ -93,3 +97,4 @@ class FusionModule(JoiningModule):
     def on_train_start(self) -> None:
         if self.global_step == 0:
             self.start_missing_at_mean(self.network.missing)
+            self.start_linear_path()

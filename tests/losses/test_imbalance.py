@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from apt_lightning.losses.c_mixup import mix, mixing_chances
 from apt_lightning.losses.imbalance import BINS, balanced_mse, density_weights, discordance, label_bins
+from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 
 
 def arrays(n=9, seed=0):
@@ -72,6 +73,24 @@ def test_density_weights_are_those_of_smoothed_counts():
         assert own == pytest.approx(each, abs=1e-9)
         assert own.mean() == pytest.approx(1)
         assert own[np.abs(column - 0.5) > 0.3].min() > own[np.abs(column - 0.5) < 0.05].max()
+
+
+def test_regression_loss_with_each_part():
+    scores, labels = arrays()
+    plain = RegressionLoss(RegressionTerms(bell_weight=0, mse_weight=0))
+    both = RegressionLoss(
+        RegressionTerms(bell_weight=0, mse_weight=0, ccc_weight=2.0, balanced_weight=0.5, balanced_noise=0.2)
+    )
+    extra = 2 * discordance(scores, labels) + 0.5 * balanced_mse(scores, labels, 0.2)
+    torch.testing.assert_close(both(scores, labels), plain(scores, labels) + extra)
+    weighted = RegressionLoss(RegressionTerms(bell_weight=0, mse_weight=0, density_weighted=True))
+    assert weighted(scores, labels) == plain(scores, labels)  # not known yet
+    weighted.set_labels(labels)
+    weights = density_weights(labels).gather(1, label_bins(labels).T).T
+    there = ~labels.isnan()
+    expected = ((scores - labels).abs() * weights)[there].mean()
+    assert weighted(scores, labels).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert not weighted.state_dict()
 
 
 def test_mixing_chances_are_the_kernel_among_those_allowed():
