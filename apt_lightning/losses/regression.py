@@ -74,7 +74,7 @@ class RegressionLoss(nn.Module):
     def set_labels(self, traits: Tensor) -> None:
         """Take the (N, 5) labels of the training split, whose density weighs labels if the terms say so."""
         if self.terms.density_weighted:
-            self.density = density_weights(traits)
+            self.density = density_weights(traits).float()
 
     def forward(self, scores: Tensor, traits: Tensor) -> Tensor:
         """Compute the loss.

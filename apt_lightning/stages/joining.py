@@ -95,10 +95,13 @@ class JoiningModule(RegressionModule):
         scores: Tensor = self.head(self.network(features, present))
         return scores
 
+    def some_present(self, present: Tensor) -> Tensor:
+        """(B, M) presence, in training less the modalities that are dropped by chance."""
+        if not (self.training and self.modality_dropout):
+            return present
+        kept = present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
+        return torch.where(kept.any(dim=1, keepdim=True), kept, present)
+
     @override
     def forward(self, batch: Batch) -> Tensor:
-        present = batch.present
-        if self.training and self.modality_dropout:
-            kept = present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
-            present = torch.where(kept.any(dim=1, keepdim=True), kept, present)
-        return self.score(self.encode(batch), present)
+        return self.score(self.encode(batch), self.some_present(batch.present))

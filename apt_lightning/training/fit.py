@@ -27,6 +27,7 @@ from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import StageFile, read_stage, update_metadata
 from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.stages.joint import JointModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import BEST, LAST
 from apt_lightning.stages.regression import RegressionModule
@@ -37,7 +38,7 @@ from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
 from apt_lightning.training.run_folder import CONFIG, check_free, clear, held, is_dry_run
 
-__all__ = ["AptCLI", "FinalModule", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
+__all__ = ["AptCLI", "FinalModule", "FusionModule", "JointModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
@@ -336,7 +337,7 @@ def lightning_parsers() -> dict[str, LightningArgumentParser]:
 
 def stage_options() -> list[str]:
     """Flags of the stages' own settings, which follow from the class that ``--model`` or a YAML names."""
-    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule)
+    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule, JointModule)
     names = {name for stage in stages for name in signature(stage).parameters}
     return [f"--model.{name}" for name in sorted(names)]
 
