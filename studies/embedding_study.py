@@ -24,7 +24,7 @@ from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import MODALITIES, PREPARED, Store
-from apt_lightning.data.synthetic.features import synthetic_features
+from apt_lightning.data.synthetic.features import SyntheticFeatures, synthetic_features
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.retrieval import retrieve
@@ -100,13 +100,18 @@ class Condition:
 
 
 def build_store(folder: Path, n_clips: int, condition: Condition) -> Path:
+    """A feature store of the clips of a condition."""
+    noise = NOISE if condition.noisy else None
+    grouped = condition.protocol == "disjoint"
+    return write_store(
+        folder, synthetic_features(n_clips, condition.seed, noise, grouped=grouped, identity=condition.identity)
+    )
+
+
+def write_store(folder: Path, drawn: SyntheticFeatures) -> Path:
     """A feature store of synthetic vectors, through the path of features made elsewhere."""
     store = folder / "store"
     folder.mkdir(parents=True, exist_ok=True)
-    noise = NOISE if condition.noisy else None
-    drawn = synthetic_features(
-        n_clips, condition.seed, noise, grouped=condition.protocol == "disjoint", identity=condition.identity
-    )
     names = [f"{source:05d}.{i:05d}.mp4" for i, source in enumerate(drawn.source)]
     with (folder / "clips.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
