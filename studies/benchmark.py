@@ -1,6 +1,6 @@
-"""What earns its place: joint training, metric losses, mixing, retrieval, each against equal controls (``make benchmark``).
+"""What earns its place: joint training, metric losses, mixing, retrieval (``make benchmark``).
 
-The plan is in docs/benchmark.md. Every seed is a new draw of clips and new weights; what is complete is not trained again.
+The plan is in docs/benchmark.md. Every seed is a new draw of clips and new weights; what is complete is kept.
 """
 
 import argparse
