@@ -24,7 +24,7 @@ M = TypeVar("M", bound=nn.Module)
 
 FORMAT = 2
 """Version of the ``apt`` entry of a checkpoint; of version 1, see :mod:`apt_lightning.stages.upgrade`."""
-PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt")
+PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt", "start_ckpt")
 """Settings that name earlier stages' files: where a stage was made from, never followed."""
 MAX_WEIGHTS = 10_000
 """Weights and buffers; three ResNet-152 have 2 800."""
