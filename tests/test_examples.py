@@ -1,14 +1,10 @@
 """The examples run, one after the other in an empty folder; the notebook holds their code."""
 
-import json
-import re
 import subprocess
 import sys
 
 import pytest
-from places import ROOT
-
-SCRIPTS = ("train", "own_embeddings", "score")
+from notebook import EXAMPLES, FILE, SCRIPTS, notebook
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +15,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_runs(name, folder):
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / f"{name}.py"], cwd=folder, capture_output=True, text=True, timeout=500
+        [sys.executable, EXAMPLES / f"{name}.py"], cwd=folder, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr[-3000:]
     match name:
@@ -32,11 +28,4 @@ def test_script_runs(name, folder):
 
 
 def test_the_notebook_is_the_scripts():
-    book = json.loads((ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8"))
-    assert book["nbformat"] == 4 and not any(cell.get("outputs") for cell in book["cells"])
-    cells = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
-    parts = []
-    for name in SCRIPTS:
-        text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
-        parts += [part.strip() for part in re.split(r"^# %% .*\n", text, flags=re.MULTILINE)[1:]]
-    assert cells == parts
+    assert FILE.read_text(encoding="utf-8") == notebook(), "run tests/helpers/notebook.py"
