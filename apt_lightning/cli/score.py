@@ -17,7 +17,11 @@ NOTICE = "Apparent, not actual, personality: how strangers may rate these clips.
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt score``."""
-    parser.add_argument("clips", nargs="+", help="Video files.")
+    parser.add_argument(
+        "clips",
+        nargs="+",
+        help="Videos or sounds, folders or patterns of them, a CSV (clip, transcript), `-` for names on stdin.",
+    )
     parser.add_argument("--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4.")
     parser.add_argument(
         "--transcript",
@@ -33,13 +37,15 @@ def run(args: jsonargparse.Namespace) -> int:
     """Score clips; 1 if any of them could not be scored."""
     if args.output and Path(args.output).suffix not in (".csv", ".json"):
         raise UsageError(f"`--output` must end in .csv or .json, got {args.output}")
+    from apt_lightning.data.collection.given import given_clips
     from apt_lightning.data.text.transcripts import read_transcripts
 
-    transcripts = read_transcripts(args.transcript, args.clips)
+    clips, transcripts = given_clips(args.clips)
+    transcripts |= read_transcripts(args.transcript, clips)
     from apt_lightning.common.processes import limit_threads
     from apt_lightning.data.preparation.share import extracting
 
-    with extracting(args.clips) as extracted:
+    with extracting(clips) as extracted:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
@@ -48,7 +54,7 @@ def run(args: jsonargparse.Namespace) -> int:
             found.task.path: _score(scorer, found, transcripts.get(found.task.path), args.explain)
             for found in extracted
         }
-    results = [scored[clip] for clip in args.clips]
+    results = [scored[clip] for clip in clips]
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
@@ -90,7 +96,7 @@ def _write(path: Path, results: list[dict[str, Any]]) -> None:
         writer.writerow(["clip", *TRAITS, "modalities", "notes"])
         for result in results:
             traits = [result["traits"][t] for t in TRAITS] if "traits" in result else [""] * len(TRAITS)
-            notes = result.get("error") or "; ".join(result["notes"])
+            notes = result.get("error") or "; ".join([*result["notes"], *result["warnings"]])
             writer.writerow([result["clip"], *traits, " ".join(result.get("modalities", [])), notes])
         text = stream.getvalue()
     write_text(path, text)
@@ -109,8 +115,12 @@ def _table(results: list[dict[str, Any]]) -> str:
         if "intervals" in result:
             ends = [result["intervals"][name] for name in TRAITS]
             rows.append(["", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends], "90 % interval"])
+        if "higher_than" in result:
+            shares = [f"{result['higher_than'][name]:.0%}" for name in TRAITS]
+            rows.append(["", *shares, "of the training clips are rated lower"])
         for modality, values in result.get("shapley", {}).items():
             rows.append(["", *[f"{values[name]:+.3f}" for name in TRAITS], f"Shapley value of {modality}"])
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
-    return render(["clip", *SHORT, "by"], rows, title, [NOTICE])
+    warnings = [f"{r['clip']}: {text}." for r in results for text in r.get("warnings", ())]
+    return render(["clip", *SHORT, "by"], rows, title, [*warnings, NOTICE])

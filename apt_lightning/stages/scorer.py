@@ -24,6 +24,7 @@ from apt_lightning.data.preparation.share import extracting
 from apt_lightning.data.store.reader import MODALITIES
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
+from apt_lightning.evaluation.training_clips import GRID, UNLIKE, share_below
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
@@ -58,6 +59,7 @@ class Scorer:
     def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
         file = read_stage(path, "final", "fusion", *MODALITIES)
         self.entry = file.entry
+        self.training_clips = file.training_clips
         try:
             self.encoders, self.network, self.head = _networks(file, torch.device(device))
             mean, sd = file.state["trait_mean"], file.state["trait_sd"]
@@ -78,7 +80,10 @@ class Scorer:
         Returns:
             Plain data: ``clip``; ``traits`` by name, in [0, 1]; ``intervals``, the ends of each trait's 90 %
             prediction interval, if the checkpoint has some; ``modalities`` used; ``notes`` on those missing;
-            ``faults`` found; ``shapley`` by modality and trait where asked for.
+            ``faults`` found; ``higher_than``, the share of the training clips that were rated lower, by trait;
+            ``distances``, by modality its ``distance`` from the middle of the training clips and the share of them
+            that it is ``farther_than``; ``warnings`` if it is unlike them; ``shapley`` by modality and trait where
+            asked for.
 
         Raises:
             ClipError: If the clip cannot be read.
@@ -114,8 +119,31 @@ class Scorer:
         told["modalities"] = [modality for modality, present in there if present]
         told["notes"] = features.notes
         told["faults"] = [fault.code for fault in extraction.faults]
+        told |= self._against_training(features, values)
         if explain:
             told["shapley"] = {name: _by_trait(values) for name, values in self.shapley(features).items()}
+        return told
+
+    def _against_training(self, clip: ClipFeatures, scores: FloatArray) -> dict[str, Any]:
+        """Where a clip lies among the training clips; a warning if it is unlike them, or if that is not known."""
+        training = self.training_clips
+        told: dict[str, Any] = {"distances": {}, "warnings": []}
+        if training is not None:
+            told["higher_than"] = _by_trait(np.array(training.higher_than(scores)))
+        for column, name in enumerate(self.modalities):
+            cloud = training.clouds.get(name) if training is not None else None
+            if cloud is None or not clip.present[0, column]:
+                continue
+            far = cloud.distance(clip.features[0, column].double().cpu().numpy())
+            told["distances"][name] = {"distance": round(far, 2), "farther_than": share_below(cloud.distances, far)}
+            if told["distances"][name]["farther_than"] >= UNLIKE:
+                usual = float(cloud.distances[round(UNLIKE * (len(GRID) - 1))])
+                told["warnings"].append(
+                    f"its {name} is unlike the training clips: {far:.1f} from their middle, {UNLIKE:.0%} of them lie"
+                    f" within {usual:.1f}; the scores may mean nothing"
+                )
+        if not told["distances"]:
+            told["warnings"].append("how far it lies from the training clips is not known: the checkpoint does not say")
         return told
 
     @property
