@@ -29,7 +29,10 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
-    parser.add_argument("--explain", action="store_true", help="Add each modality's Shapley value.")
+    parser.add_argument(
+        "--explain", action="store_true", help="Add what each modality does, and its seconds, frames and words."
+    )
+    parser.add_argument("--every", type=float, help="Also score each window of so many seconds: the course over time.")
     parser.add_argument("--trainer.accelerator", default="cpu", help="Lightning's accelerator: cpu, gpu, auto, ...")
 
 
@@ -43,9 +46,9 @@ def run(args: jsonargparse.Namespace) -> int:
     clips, transcripts = given_clips(args.clips)
     transcripts |= read_transcripts(args.transcript, clips)
     from apt_lightning.common.processes import limit_threads
-    from apt_lightning.data.preparation.share import extracting
+    from apt_lightning.data.preparation.share import extracting, in_time
 
-    with extracting(clips) as extracted:
+    with extracting(clips, in_time(args.every, args.explain)) as extracted:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
@@ -93,19 +96,50 @@ def _write(path: Path, results: list[dict[str, Any]]) -> None:
     else:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["clip", *TRAITS, "modalities", "notes"])
-        for result in results:
-            traits = [result["traits"][t] for t in TRAITS] if "traits" in result else [""] * len(TRAITS)
+        writer.writerow(["clip", "from", "to", *TRAITS, "modalities", "notes"])
+        for result in _with_windows(results):
+            traits: list[Any] = [result["traits"][t] for t in TRAITS] if "traits" in result else [""] * len(TRAITS)
             notes = result.get("error") or "; ".join([*result["notes"], *result["warnings"]])
-            writer.writerow([result["clip"], *traits, " ".join(result.get("modalities", [])), notes])
+            by = " ".join(result.get("modalities", []))
+            writer.writerow([result["clip"], result.get("from"), result.get("to"), *traits, by, notes])
         text = stream.getvalue()
     write_text(path, text)
+
+
+def _with_windows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each clip, followed by its windows."""
+    return [one for r in results for one in (r, *({"clip": r["clip"], **w} for w in r.get("windows", ())))]
+
+
+PARTS = {"audio": "second", "visual": "frame", "text": "word"}
+
+
+def _most(parts: list[dict[str, Any]], trait: str) -> str:
+    part = max(parts, key=lambda part: abs(part["effects"][trait]))
+    name = part.get("word") or (
+        f"{part['from']:.1f}-{part['to']:.1f} s" if "from" in part else f"at {part['at']:.1f} s"
+    )
+    return f"{name} {part['effects'][trait]:+.3f}"
+
+
+def _changes(values: dict[str, float]) -> list[str]:
+    return [f"{values[name]:+.3f}" for name in TRAITS]
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    Example:
+        >>> clock(75.04), clock(3661)
+        ('1:15', '61:01')
+    """
+    return f"{int(seconds + 0.5) // 60}:{int(seconds + 0.5) % 60:02d}"
 
 
 def _table(results: list[dict[str, Any]]) -> str:
     from apt_lightning.evaluation.tables import number, render
 
-    rows = []
+    rows: list[list[str]] = []
     for result in results:
         if "error" in result:
             rows.append([result["clip"], *["-"] * len(TRAITS), result["error"]])
@@ -116,10 +150,18 @@ def _table(results: list[dict[str, Any]]) -> str:
             ends = [result["intervals"][name] for name in TRAITS]
             rows.append(["", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends], "90 % interval"])
         if "higher_than" in result:
-            shares = [f"{result['higher_than'][name]:.0%}" for name in TRAITS]
-            rows.append(["", *shares, "of the training clips are rated lower"])
+            higher = [f"{result['higher_than'][name]:.0%}" for name in TRAITS]
+            rows.append(["", *higher, "of the training clips are rated lower"])
         for modality, values in result.get("shapley", {}).items():
-            rows.append(["", *[f"{values[name]:+.3f}" for name in TRAITS], f"Shapley value of {modality}"])
+            rows.append(["", *_changes(values), f"Shapley value of {modality}"])
+        for modality, found in result.get("explanation", {}).items():
+            count, noun = len(found["parts"]), PARTS[modality]
+            rows.append(["", *_changes(found["sum"]), f"{modality}: its {count} {noun}s together"])
+            rows.append(["", *[_most(found["parts"], t) for t in TRAITS], f"the {noun} that moves it most"])
+        for window in result.get("windows", ()):
+            when = f"{clock(window['from'])}-{clock(window['to'])}"
+            scores = [number(window["traits"][t], 3) if "traits" in window else "-" for t in TRAITS]
+            rows.append(["", *scores, f"{when} {window.get('error') or ' '.join(window['modalities'])}"])
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
     warnings = [f"{r['clip']}: {text}." for r in results for text in r.get("warnings", ())]

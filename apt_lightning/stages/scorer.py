@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,19 @@ from torch import Tensor, nn
 from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import CheckpointError, ClipError, DataError
 from apt_lightning.common.names import name_form
-from apt_lightning.common.traits import TRAITS, TraitStatistics
+from apt_lightning.common.traits import TRAITS, TraitStatistics, by_trait
 from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.preparation.pool import Result
-from apt_lightning.data.preparation.share import extracting
+from apt_lightning.data.preparation.share import extracting, in_time
 from apt_lightning.data.store.reader import MODALITIES
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
 from apt_lightning.evaluation.training_clips import GRID, UNLIKE, share_below
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
+from apt_lightning.stages import explanation
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.frozen import encode_inputs
 
@@ -68,28 +70,34 @@ class Scorer:
         self.statistics = TraitStatistics(mean.double().numpy(), sd.double().numpy())
 
     def score(
-        self, clip: str | os.PathLike[str], transcript: str | None = None, explain: bool = False
+        self,
+        clip: str | os.PathLike[str],
+        transcript: str | None = None,
+        explain: bool = False,
+        every: float | None = None,
     ) -> dict[str, Any]:
         """Five apparent traits of one video, by the modalities that it has.
 
         Args:
             clip: Video or sound file.
             transcript: What is said in it; None if not known.
-            explain: Add each modality's Shapley value.
+            explain: Add each modality's Shapley value, and what each second, frame and word does.
+            every: Also score each window of so many seconds, by sound and picture.
 
         Returns:
             Plain data: ``clip``; ``traits`` by name, in [0, 1]; ``intervals``, the ends of each trait's 90 %
             prediction interval, if the checkpoint has some; ``modalities`` used; ``notes`` on those missing;
             ``faults`` found; ``higher_than``, the share of the training clips that were rated lower, by trait;
             ``distances``, by modality its ``distance`` from the middle of the training clips and the share of them
-            that it is ``farther_than``; ``warnings`` if it is unlike them; ``shapley`` by modality and trait where
-            asked for.
+            that it is ``farther_than``; ``warnings`` if it is unlike them; ``windows`` with ``from``, ``to`` and
+            the same where asked for; ``shapley`` by modality and trait, and ``explanation``
+            (:func:`apt_lightning.stages.explanation.explain`), where asked for.
 
         Raises:
             ClipError: If the clip cannot be read.
             DataError: If it holds nothing to score by.
         """
-        with extracting([clip]) as results:
+        with extracting([clip], in_time(every, explain)) as results:
             return self.judge(clip, next(results), transcript, explain)
 
     def judge(
@@ -101,17 +109,30 @@ class Scorer:
             clip: Video or sound file.
             result: What :func:`apt_lightning.data.preparation.share.extracting` yields for it.
             transcript: What is said in it; None if not known.
-            explain: Add each modality's Shapley value.
+            explain: As for :meth:`score`; ``result`` must have been extracted so.
         """
         extraction = result.extraction
         if extraction is None:
             fault = next(fault for fault in result.faults if FAULTS[fault.code].outcome == Outcome.LEFT_OUT)
             raise ClipError(fault.code, f"{fault.clip}: {fault.detail or FAULTS[fault.code].sentence}")
+        told = {"clip": name_form(os.fspath(clip)), **self._judge(extraction, transcript, explain)}
+        if extraction.windows:
+            told["windows"] = [self._window(window) for window in extraction.windows]
+        return told
+
+    def _window(self, window: Extraction) -> dict[str, Any]:
+        ends = {"from": round(window.start, 3), "to": round(window.start + window.duration, 3)}
+        try:
+            return ends | self._judge(window, None, False)
+        except DataError as error:
+            return ends | {"error": str(error)}
+
+    def _judge(self, extraction: Extraction, transcript: str | None, explain: bool) -> dict[str, Any]:
         features = self.features(extraction, transcript)
         if not features.present.any():
             raise DataError(f"nothing to score by: {'; '.join(features.notes)}")
         values = self.scores(features)
-        told: dict[str, Any] = {"clip": name_form(os.fspath(clip)), "traits": _by_trait(values)}
+        told: dict[str, Any] = {"traits": by_trait(values)}
         intervals = self.intervals(values)
         if intervals is not None:
             told["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
@@ -121,15 +142,38 @@ class Scorer:
         told["faults"] = [fault.code for fault in extraction.faults]
         told |= self._against_training(features, values)
         if explain:
-            told["shapley"] = {name: _by_trait(values) for name, values in self.shapley(features).items()}
+            told["shapley"] = {name: by_trait(values) for name, values in self.shapley(features).items()}
+            told["explanation"] = self.explain(features, extraction, transcript)
         return told
+
+    def explain(self, clip: ClipFeatures, extraction: Extraction, transcript: str | None) -> dict[str, Any]:
+        """What its seconds, frames and words do: :func:`apt_lightning.stages.explanation.explain`.
+
+        Args:
+            clip: From :meth:`features`.
+            extraction: What it was made of, with the sound in parts.
+            transcript: What is said in it.
+        """
+
+        def score(name: str, feature: Tensor | None) -> FloatArray:
+            if feature is None:
+                return self.scores(clip, [other != name for other in self.modalities])
+            changed = clip.features.clone()
+            changed[:, self.modalities.index(name)] = feature
+            return self.scores(ClipFeatures(changed, clip.present))
+
+        def encode(name: str, extraction: Extraction, transcript: str | None) -> Tensor | None:
+            return self._encode(name, extraction, transcript)[0]
+
+        there = [name for name, here in zip(self.modalities, clip.present[0].tolist(), strict=True) if here]
+        return explanation.explain(extraction, transcript, there, score, encode)
 
     def _against_training(self, clip: ClipFeatures, scores: FloatArray) -> dict[str, Any]:
         """Where a clip lies among the training clips; a warning if it is unlike them, or if that is not known."""
         training = self.training_clips
         told: dict[str, Any] = {"distances": {}, "warnings": []}
         if training is not None:
-            told["higher_than"] = _by_trait(np.array(training.higher_than(scores)))
+            told["higher_than"] = by_trait(np.array(training.higher_than(scores)))
         for column, name in enumerate(self.modalities):
             cloud = training.clouds.get(name) if training is not None else None
             if cloud is None or not clip.present[0, column]:
@@ -161,19 +205,30 @@ class Scorer:
         """
         columns: list[Tensor | None] = []
         present, notes = [], []
-        for name, encoder in self.encoders.encoders.items():
-            inputs, reason = self._inputs(name, encoder, extraction, transcript)
-            if inputs is None:
+        for name in self.modalities:
+            column, reason = self._encode(name, extraction, transcript)
+            columns.append(column)
+            present.append(column is not None)
+            if column is None:
                 notes.append(f"no {name}: {reason}")
-                columns.append(None)
-            else:
-                columns.append(encode_inputs(encoder, inputs, self._device))
-            present.append(inputs is not None)
         known = next(
             (column for column in columns if column is not None), torch.zeros(1, self._feature_dim, device=self._device)
         )
         stacked = torch.stack([torch.zeros_like(known) if c is None else c for c in columns], dim=1)
         return ClipFeatures(stacked, torch.tensor([present], device=self._device), notes)
+
+    @torch.inference_mode()
+    def _encode(self, name: str, extraction: Extraction | None, transcript: str | None) -> tuple[Tensor | None, str]:
+        """Feature (1, Q) of one modality, or None and why there is none."""
+        encoder = self.encoders.encoders[name]
+        inputs, reason = self._inputs(name, encoder, extraction, transcript)
+        return (None if inputs is None else encode_inputs(encoder, inputs, self._device)), reason
+
+    @cached_property
+    def _vectors(self) -> WordVectors:
+        encoder = self.encoders.encoders["text"]
+        assert isinstance(encoder, TokenEncoder)
+        return WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
 
     @property
     def _device(self) -> torch.device:
@@ -191,8 +246,7 @@ class Scorer:
                 return None, "the model was trained on text features made elsewhere"
             if not transcript or not transcript.strip():
                 return None, "no transcript given"
-            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
-            ids, lengths = encode([transcript], vectors, MAX_TOKENS)
+            ids, lengths = encode([transcript], self._vectors, MAX_TOKENS)
             if not (ids > 1).any():
                 return None, "the model knows no word of the transcript"
             return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
@@ -249,10 +303,6 @@ class Scorer:
         columns = [MODALITIES.index(name) for name in self.modalities]
         found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
         return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
-
-
-def _by_trait(values: FloatArray) -> dict[str, float]:
-    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
 
 
 def _reason(extraction: Extraction, part: str) -> str:
