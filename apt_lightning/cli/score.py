@@ -32,6 +32,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="Add what each modality does, and its seconds, frames and words."
     )
+    parser.add_argument("--report", metavar="FILE.html", help="Also write a page with each clip's picture; explains.")
+    parser.add_argument("--pictures", metavar="FOLDER", help="Also write each clip's picture, a PNG; explains.")
     parser.add_argument("--every", type=float, help="Also score each window of so many seconds: the course over time.")
     parser.add_argument("--trainer.accelerator", default="cpu", help="Lightning's accelerator: cpu, gpu, auto, ...")
 
@@ -48,20 +50,43 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.common.processes import limit_threads
     from apt_lightning.data.preparation.share import extracting, in_time
 
-    with extracting(clips, in_time(args.every, args.explain)) as extracted:
+    explain = bool(args.explain or args.report or args.pictures)
+    extractions = {}
+    with extracting(clips, in_time(args.every, explain)) as extracted:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
         scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
-        scored = {
-            found.task.path: _score(scorer, found, transcripts.get(found.task.path), args.explain)
-            for found in extracted
-        }
+        scored = {}
+        for found in extracted:
+            path = found.task.path
+            scored[path] = _score(scorer, found, transcripts.get(path), explain)
+            if args.report or args.pictures:
+                extractions[path] = found.extraction
     results = [scored[clip] for clip in clips]
+    if extractions:
+        _show(args, scorer, results, [extractions[clip] for clip in clips])
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
     return int(any("error" in result for result in results))
+
+
+def _show(args: jsonargparse.Namespace, scorer: Any, results: list[dict[str, Any]], clips: list[Any]) -> None:
+    """Write the page and the pictures."""
+    from apt_lightning.common.files import write_bytes
+    from apt_lightning.experiments.clips.page import card, write_page
+    from apt_lightning.experiments.clips.picture import draw
+
+    ratings = scorer.training_clips and scorer.training_clips.ratings
+    if args.report:
+        cards = [card(told, clip, ratings) for told, clip in zip(results, clips, strict=True)]
+        write_page(args.report, cards)
+    if args.pictures:
+        for i, (told, clip) in enumerate(zip(results, clips, strict=True), start=1):
+            if "traits" in told:
+                name = f"{i:0{len(str(len(clips)))}d}-{Path(told['clip']).stem}.png"
+                write_bytes(Path(args.pictures, name), draw(told, clip, ratings, "png"))
 
 
 def _device(accelerator: str) -> Any:

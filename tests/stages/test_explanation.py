@@ -100,3 +100,16 @@ def test_command_shows_seconds_frames_and_words(chain, clips, capsys):
     (told,) = json.loads(capsys.readouterr().out)
     assert [window["from"] for window in told["windows"]] == [0, 1]
     assert set(told["windows"][0]["traits"]) == set(TRAITS)
+
+
+def test_a_page_and_pictures_of_clips(chain, clips, tmp_path, capsys):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    flags = [f"--checkpoint={chain / 'seed42' / 'stage4' / 'best.ckpt'}"]
+    flags += [f"--report={tmp_path / 'page.html'}", f"--pictures={tmp_path / 'pictures'}"]
+    assert main(["score", *flags, "--", clips[0].path, str(bad)]) == 1
+    assert "1 of 2 clips scored" in capsys.readouterr().out
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<article>") == 2 and "not-a-video" in page and "data:image/svg+xml" in page
+    (picture,) = (tmp_path / "pictures").iterdir()
+    assert picture.name.startswith("1-") and picture.read_bytes().startswith(b"\x89PNG")
