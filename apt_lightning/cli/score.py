@@ -56,7 +56,7 @@ def run(args: jsonargparse.Namespace) -> int:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
-        scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
+        scorer = Scorer(args.checkpoint, device(args.trainer.accelerator))
         scored = {}
         for found in extracted:
             path = found.task.path
@@ -89,7 +89,7 @@ def _show(args: jsonargparse.Namespace, scorer: Any, results: list[dict[str, Any
                 write_bytes(Path(args.pictures, name), draw(told, clip, ratings, "png"))
 
 
-def _device(accelerator: str) -> Any:
+def device(accelerator: str) -> Any:
     """First device of an accelerator; the import that finds it takes longer than scoring a clip on the CPU."""
     if accelerator == "cpu":
         return accelerator
