@@ -136,7 +136,8 @@ def _with_windows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for r in results for one in (r, *({"clip": r["clip"], **w} for w in r.get("windows", ())))]
 
 
-PARTS = {"audio": "second", "visual": "frame", "text": "word"}
+PARTS = {"from": "second", "at": "frame", "word": "word"}
+"""Key of a part of a clip to what it is."""
 
 
 def _most(parts: list[dict[str, Any]], trait: str) -> str:
@@ -180,7 +181,8 @@ def _table(results: list[dict[str, Any]]) -> str:
         for modality, values in result.get("shapley", {}).items():
             rows.append(["", *_changes(values), f"Shapley value of {modality}"])
         for modality, found in result.get("explanation", {}).items():
-            count, noun = len(found["parts"]), PARTS[modality]
+            count = len(found["parts"])
+            noun = next(noun for key, noun in PARTS.items() if key in found["parts"][0])
             rows.append(["", *_changes(found["sum"]), f"{modality}: its {count} {noun}s together"])
             rows.append(["", *[_most(found["parts"], t) for t in TRAITS], f"the {noun} that moves it most"])
         for window in result.get("windows", ()):

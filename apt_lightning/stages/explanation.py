@@ -8,17 +8,18 @@ to what the score loses without that modality.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from torch import Tensor, nn
 
 from apt_lightning.common.traits import by_trait
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.media.parts import orders
+from apt_lightning.networks import FrameEncoder, TokenEncoder, VectorEncoder
 
 FloatArray = npt.NDArray[np.float64]
 Kept = npt.NDArray[np.bool_]
@@ -43,7 +44,7 @@ class Parts(NamedTuple):
 def explain(
     clip: Extraction,
     transcript: str | None,
-    modalities: list[str],
+    encoders: Mapping[str, nn.Module],
     score: Callable[[str, Tensor | None], FloatArray],
     encode: Callable[[str, Extraction, str | None], Tensor | None],
 ) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def explain(
     Args:
         clip: With its sound in parts.
         transcript: What is said in it.
-        modalities: Those that the clip has.
+        encoders: Of the modalities that the clip has.
         score: (5,) scores with another feature of a modality, or without it.
         encode: Feature of a modality of a clip; None if there is nothing of it.
 
@@ -61,8 +62,8 @@ def explain(
         without the modality.
     """
     told: dict[str, Any] = {}
-    for name in modalities:
-        parts = PARTS[name](clip, transcript)
+    for name, encoder in encoders.items():
+        parts = PARTS[type(encoder)](clip, transcript)
 
         def value(kept: Kept, name: str = name, parts: Parts = parts) -> FloatArray:
             return score(name, encode(name, *parts.keep(kept)) if kept.any() else None)
@@ -137,9 +138,9 @@ def _words(clip: Extraction, transcript: str | None) -> Parts:
     return Parts([{"word": word} for word in parts], orders(len(parts), PAIRS), keep)
 
 
-PARTS: dict[str, Callable[[Extraction, str | None], Parts]] = {
-    "audio": _seconds,
-    "visual": _frames,
-    "text": _words,
+PARTS: dict[type[nn.Module], Callable[[Extraction, str | None], Parts]] = {
+    VectorEncoder: _seconds,
+    FrameEncoder: _frames,
+    TokenEncoder: _words,
 }
-"""Modality to its parts."""
+"""Encoder to the parts of what it reads."""

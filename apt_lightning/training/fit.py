@@ -24,18 +24,20 @@ from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
 from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import StageFile, read_stage, update_entry
+from apt_lightning.stages.checkpoint import StageFile, read_stage, update_metadata
+from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.modality import ModalityModule
+from apt_lightning.stages.names import BEST, LAST
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
 from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
 from apt_lightning.training.run_folder import CONFIG, check_free, clear, held, is_dry_run
 
-__all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
+__all__ = ["AptCLI", "FinalModule", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
@@ -269,7 +271,7 @@ class AptCLI(LightningCLI):
             write_statistics(self._folder, model.statistics)
             if show:
                 say(f"stage {model.stage} of {self.config[self.subcommand].ckpt_path}, {split} split")
-                intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
+                intervals = model.metadata.get("conformal") if split == "test" else None  # fitted on validation
                 people = {clip.name: clip.demographics for clip in model.data.store.clips}
                 say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
             say(f"{len(predictions)} clips in {file}")
@@ -309,7 +311,7 @@ class AptCLI(LightningCLI):
                     found["conformal"] = conformal.to_dict()
                 except DataError as error:
                     say(f"no prediction intervals: {error}")
-                update_entry(best, clips, **found)
+                update_metadata(best, clips, **found)
             say(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
 
 
@@ -337,7 +339,8 @@ def lightning_parsers() -> dict[str, LightningArgumentParser]:
 
 def stage_options() -> list[str]:
     """Flags of the stages' own settings, which follow from the class that ``--model`` or a YAML names."""
-    names = {name for stage in (ModalityModule, FusionModule, SiameseModule) for name in signature(stage).parameters}
+    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule)
+    names = {name for stage in stages for name in signature(stage).parameters}
     return [f"--model.{name}" for name in sorted(names)]
 
 

@@ -14,7 +14,8 @@ from lightning.pytorch import Trainer
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import TEMPORARY, locked
 from apt_lightning.common.processes import launched_tasks
-from apt_lightning.training.callbacks import BEST, LAST, METRICS
+from apt_lightning.stages.names import BEST, LAST
+from apt_lightning.training.callbacks import METRICS
 
 CONFIG = "config.yaml"
 LOCK = "run.lock"

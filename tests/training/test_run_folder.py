@@ -66,7 +66,7 @@ def test_training_without_validation_has_no_best(stage1, capsys):
     [
         ("--model.lr=0.5", ("0.5", "0.001")),
         ("--model.modality=text", ("text", "audio")),
-        ("--model=SiameseModule", ("siamese", "audio")),
+        ("--model=SiameseModule", ("SiameseModule", "stage1_audio")),
         ("--data.batch_size=9", ("9", "8")),
         ("--seed_everything=1", ("1", "42")),
     ],
@@ -90,7 +90,7 @@ def test_a_checkpoint_of_another_stage_is_refused_and_alone_it_says_what_it_is(f
     words = [f"--ckpt_path={checkpoint}", store, "--trainer.accelerator=cpu"]
     assert main(["test", f"--config={CONFIGS / 'stage4.yaml'}", *words, f"--run_dir={tmp_path / 'out'}"]) == 2
     error = capsys.readouterr().err
-    assert "'audio'" in error and ("'final'" in error or "'stage4'" in error)
+    assert "'stage1_audio'" in error and "FinalModule" in error
     assert not list((tmp_path / "out").glob("*.csv"))
     assert main(["test", *words]) == 0
     assert str(checkpoint) in capsys.readouterr().out

@@ -102,15 +102,18 @@ def _panels(told: dict[str, Any], clip: Extraction, ratings: Ratings | None) -> 
         first.append((2.3, lambda axes: _modalities(axes, told["shapley"])))
     if told.get("windows"):
         first.append((2.2, lambda axes: _course(axes, told["windows"])))
-    found = told.get("explanation", {})
-    every = [abs(x) for one in found.values() for part in one["parts"] for x in part["effects"].values()]
+    found = {
+        next(key for key in ("at", "from", "word") if key in one["parts"][0]): one["parts"]
+        for one in told.get("explanation", {}).values()
+    }
+    every = [abs(x) for parts in found.values() for part in parts for x in part["effects"].values()]
     scale = Normalize(-max(every, default=0.0) or -1.0, max(every, default=0.0) or 1.0)
-    if found.get("visual", {}).get("parts"):
-        second.append((1.75, lambda axes: _frames(axes, clip, found["visual"]["parts"], scale)))
-    if found.get("audio", {}).get("parts"):
-        second.append((2.0, lambda axes: _seconds(axes, clip, found["audio"]["parts"], scale)))
-    if found.get("text", {}).get("parts"):
-        lines = _wrapped(found["text"]["parts"])
+    if "at" in found:
+        second.append((1.75, lambda axes: _frames(axes, clip, found["at"], scale)))
+    if "from" in found:
+        second.append((2.0, lambda axes: _seconds(axes, clip, found["from"], scale)))
+    if "word" in found:
+        lines = _wrapped(found["word"])
         second.append((0.8 + _LINE * len(lines), lambda axes: _words(axes, lines, scale)))
     if second:
         second.append((0.85, lambda axes: _key(axes, scale)))
