@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonargparse
 
+from apt_lightning.cli.prepare import add_transcription_arguments
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import ClipError, DataError, UsageError
 from apt_lightning.common.files import write_text
@@ -22,11 +23,14 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
         nargs="+",
         help="Videos or sounds, folders or patterns of them, a CSV (clip, transcript), `-` for names on stdin.",
     )
-    parser.add_argument("--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4.")
+    parser.add_argument(
+        "--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4, folder, or hf://owner/name."
+    )
     parser.add_argument(
         "--transcript",
         help="What is said: the text itself, a text file, .srt or .vtt, or a CSV (clip, transcript) for several clips.",
     )
+    add_transcription_arguments(parser)
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     parser.add_argument(
@@ -47,6 +51,8 @@ def run(args: jsonargparse.Namespace) -> int:
 
     clips, transcripts = given_clips(args.clips)
     transcripts |= read_transcripts(args.transcript, clips)
+    heard, source = _heard(args, [clip for clip in clips if clip not in transcripts])
+    transcripts |= heard
     from apt_lightning.common.processes import limit_threads
     from apt_lightning.data.preparation.share import extracting, in_time
 
@@ -56,13 +62,19 @@ def run(args: jsonargparse.Namespace) -> int:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
-        scorer = Scorer(args.checkpoint, device(args.trainer.accelerator))
+        from apt_lightning.stages.export.hub import local_copy
+
+        scorer = Scorer(local_copy(args.checkpoint, args.allow_download), device(args.trainer.accelerator))
         scored = {}
         for found in extracted:
             path = found.task.path
             scored[path] = _score(scorer, found, transcripts.get(path), explain)
             if args.report or args.pictures:
                 extractions[path] = found.extraction
+    for clip in heard:
+        if "traits" in scored[clip]:
+            scored[clip]["transcribed"] = source | {"text": heard[clip]}
+            scored[clip]["notes"].append(f"{source['model']} {'found the words' if heard[clip] else 'hears no speech'}")
     results = [scored[clip] for clip in clips]
     if extractions:
         _show(args, scorer, results, [extractions[clip] for clip in clips])
@@ -87,6 +99,18 @@ def _show(args: jsonargparse.Namespace, scorer: Any, results: list[dict[str, Any
             if "traits" in told:
                 name = f"{i:0{len(str(len(clips)))}d}-{Path(told['clip']).stem}.png"
                 write_bytes(Path(args.pictures, name), draw(told, clip, ratings, "png"))
+
+
+def _heard(args: jsonargparse.Namespace, clips: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What a model hears in clips that come without words, and which model it is."""
+    if args.transcribe is None or not clips:
+        return {}, {}
+    from apt_lightning.data.preparation.speech import transcribe_clips
+    from apt_lightning.data.text.transcribe import Transcriber
+
+    transcriber = Transcriber(args.transcribe, args.language, args.allow_download)
+    found = transcribe_clips(transcriber, clips)
+    return {clip: text for clip, text in found if text is not None}, transcriber.source
 
 
 def device(accelerator: str) -> Any:

@@ -11,9 +11,13 @@ from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.media.parts import SoundParts
 from apt_lightning.data.store.rows import Row
 
+SCALE = np.float32(32768)
+"""Of samples in [-1, 32767/32768], so that they are whole numbers of 16 bits."""
+
 
 def sent(extraction: Extraction) -> Row:
-    """Functionals, pictures and times as JSON can hold them; float32 values come through unchanged."""
+    """As JSON can hold it: float32 values come through unchanged, samples of speech in 16 bits."""
+    speech = extraction.speech
     return {
         "functionals": None if extraction.functionals is None else extraction.functionals.tolist(),
         "frames": [b64encode(frame).decode() for frame in extraction.frames],
@@ -25,30 +29,27 @@ def sent(extraction: Extraction) -> Row:
             for window in extraction.windows
         ],
         "parts": extraction.parts and [part if isinstance(part, list) else part.tolist() for part in extraction.parts],
+        "speech": None if speech is None else b64encode((speech * SCALE).round().astype("<i2").tobytes()).decode(),
     }
 
 
 def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
     """The extraction again, with what its answer says besides."""
     values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
-    parts = None
+    frames = [b64decode(frame) for frame in row["frames"]]
+    parts = speech = None
     if row["parts"] is not None:
         ends, orders, kept, found, wave = row["parts"]
         kept = np.array(kept, bool).reshape(-1, len(ends))
         found = np.array(found, np.float32).reshape(len(kept), -1)
         parts = SoundParts(ends, np.array(orders), kept, found, np.array(wave, np.float32))
+    if row["speech"] is not None:
+        speech = np.frombuffer(b64decode(row["speech"]), "<i2").astype(np.float32) / SCALE
     name = faults[0].clip if faults else ""
+    windows = [
+        received(window, [Fault(code, name, detail) for code, detail in window["faults"]], sha256)
+        for window in row["windows"]
+    ]
     return Extraction(
-        values,
-        [b64decode(frame) for frame in row["frames"]],
-        row["times"],
-        row["duration"],
-        faults,
-        sha256,
-        row["start"],
-        [
-            received(window, [Fault(code, name, detail) for code, detail in window["faults"]], sha256)
-            for window in row["windows"]
-        ],
-        parts,
+        values, frames, row["times"], row["duration"], faults, sha256, row["start"], windows, parts, speech
     )

@@ -47,6 +47,14 @@ class Options:
     """``module:function`` that the workers call."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """Further arguments of it."""
+    transcribe: str | None = None
+    """Whisper model that writes down what is said: folder, or name."""
+    only_missing: bool = False
+    """Transcribe only the clips that come without a transcript."""
+    language: str | None = None
+    """Code of what is spoken; found by the model if not given."""
+    allow_download: bool = False
+    """Fetch the Whisper model from the Hugging Face hub if it is not on this machine."""
     devices: int = 1
     """Processes of a machine that share the clips, in Lightning's word."""
     num_nodes: int = 1
@@ -139,7 +147,7 @@ def extracting(clips: Sequence[str | os.PathLike[str]], options: Options = DEFAU
         StoreError: If the processes cannot start.
     """
     paths = dict.fromkeys(os.fspath(clip) for clip in clips)
-    tasks = [Task(name_form(os.path.basename(path)), path, _size_and_time(path)[0]) for path in paths]
+    tasks = [Task(name_form(os.path.basename(path)), path, size_and_time(path)[0]) for path in paths]
     job = Job(settings_of(options.extraction), deliver=True, extract=options.extract, arguments=options.arguments)
     with closing(Pool(tasks, job, worker_count(options), options.seconds)) as pool:
         yield pool.results()
@@ -149,7 +157,7 @@ def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> li
     """What is to be done for a clip: nothing if a row fits the file's size and time of change."""
     if not needs_row(entry):
         return []
-    size, mtime = _size_and_time(entry["path"])
+    size, mtime = size_and_time(entry["path"])
     if entry["name"] not in rows:
         return [Task(entry["name"], entry["path"], size)]
     row = rows[entry["name"]][1]
@@ -159,7 +167,8 @@ def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> li
     return [Task(entry["name"], entry["path"], size, row["revision"] + 1)]
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
+def size_and_time(path: str) -> tuple[int, int]:
+    """Bytes of a file and its time of change, ns; 0 and 0 if there is none."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -170,7 +179,7 @@ def _size_and_time(path: str) -> tuple[int, int]:
 def _record(folder: Path, key: str, result: Result) -> None:
     """Commit the row of a clip whose worker is gone."""
     task = result.task
-    size, mtime = _size_and_time(task.path)
+    size, mtime = size_and_time(task.path)
     row = {
         "name": task.name,
         "status": result.status,
