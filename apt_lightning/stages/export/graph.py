@@ -79,7 +79,7 @@ class TraitGraph(nn.Module):
         self.network = copy.deepcopy(scorer.network)
         self.head = copy.deepcopy(scorer.head)
         self.register_buffer("mean", torch.tensor(scorer.statistics.mean))
-        fitted = scorer.entry.get("conformal")
+        fitted = scorer.metadata.get("conformal")
         self.conformal = None if fitted is None else Conformal.from_dict(fitted)
         self.float()
 
@@ -224,8 +224,8 @@ def _difference(scorer: Scorer, session: Any, names: list[str]) -> float:
                 columns.append(encode_inputs(encoder, Inputs(values, length), torch.device("cpu")))
         scores = scorer.scores(ClipFeatures(torch.stack(columns, dim=1), present[i : i + 1]))
         expected = [scores]
-        if "conformal" in scorer.entry:
-            ends = Conformal.from_dict(scorer.entry["conformal"]).intervals(scores[None])
+        if "conformal" in scorer.metadata:
+            ends = Conformal.from_dict(scorer.metadata["conformal"]).intervals(scores[None])
             expected += [end[0] for end in ends]
         gaps = [np.abs(output[i] - row).max() for output, row in zip(found, expected, strict=True)]
         largest = max(largest, *map(float, gaps))
