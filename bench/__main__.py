@@ -12,6 +12,7 @@ PARTS = {
     "extract": [],
     "prepare": [],
     "stage3": ["--rounds", "3", "--threads", "1"],
+    "rank_n_contrast": ["--rounds", "3"],
     "train": [],
     "text": [],
     "scale": [],

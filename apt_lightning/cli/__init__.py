@@ -39,6 +39,7 @@ COMMANDS = {
     "sweep": "search stage 3's hyperparameters without an account",
     "leaderboard": "compute the leaderboard's page, or check an entry",
     "report": "one self-contained HTML page about one or more runs",
+    "card": "data card of a store (Croissant); model card and checklist of a run",
     "configs": "write out the YAML files that come with the package, to be changed",
     "completion": "print a script that completes commands and options in bash or zsh",
 }

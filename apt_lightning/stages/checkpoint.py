@@ -24,7 +24,7 @@ M = TypeVar("M", bound=nn.Module)
 
 FORMAT = 2
 """Version of the ``apt`` entry of a checkpoint; of version 1, see :mod:`apt_lightning.stages.upgrade`."""
-PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt")
+PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt", "start_ckpt")
 """Settings that name earlier stages' files: where a stage was made from, never followed."""
 MAX_WEIGHTS = 10_000
 """Weights and buffers; three ResNet-152 have 2 800."""
@@ -55,7 +55,8 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     """Read a checkpoint and check what it claims to be, see :func:`read_checkpoint`.
 
     Args:
-        path: Checkpoint, as :func:`~apt_lightning.stages.find.find_checkpoint` takes it.
+        path: Checkpoint file; folder of a stage, run or ``apt export``, see
+            :func:`~apt_lightning.stages.find.find_checkpoint`; or ``hf://owner/name``, if the hub's cache has it.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
@@ -76,13 +77,13 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
     the settings come without those that name classes, and with None for earlier stages' files.
 
     Args:
-        path: Checkpoint file, or folder of ``apt export``.
+        path: As of :func:`read_stage`.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
-    path = os.fspath(path)
+    path = find_checkpoint(path)
     hint = " or ".join(f"`{command_of(stage)}`" for stage in stages) or "`apt run`"
     if not Path(path).is_file() and not Path(path, CONFIG).is_file():
         name = "/".join(stages) or "any"

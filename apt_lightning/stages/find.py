@@ -15,13 +15,12 @@ from apt_lightning.stages.names import BEST
 def find_checkpoint(path: str | os.PathLike[str]) -> str:
     """The file itself; of a stage's folder its ``best.ckpt``; of a run, or a seed of it, that of the last stage.
 
-    A folder of ``apt export`` is its own checkpoint, and that of a model of the hub lies in the hub's cache.
-
     Args:
-        path: File, folder or ``hf://owner/name``. Of several seeds or folds the first is taken.
+        path: File or folder. Of several seeds or folds the first is taken. A folder of ``apt export`` stands for
+            itself, and ``hf://owner/name`` for that in the hub's cache.
 
     Raises:
-        CheckpointError: If a folder holds none, or the hub's cache no such model.
+        CheckpointError: If a folder holds none, or the cache has no such model.
     """
     path = local_copy(os.fspath(path))
     folder = Path(path)
@@ -30,9 +29,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> str:
     for pattern in (BEST, f"stage*/{BEST}", f"seed*/stage*/{BEST}"):
         if found := list(folder.glob(pattern)):
             return str(min(found, key=_order))
-    raise CheckpointError(
-        f"{folder} holds no {BEST}; give a checkpoint, or the folder of a stage, of an `apt run` or of an `apt export`"
-    )
+    raise CheckpointError(f"{folder} holds no {BEST}; give a checkpoint, or the folder of a stage or of an `apt run`")
 
 
 def _order(file: Path) -> tuple[object, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import read_stage
+from apt_lightning.stages.checkpoint import StageFile, read_stage
 from apt_lightning.stages.export.hub import local_copy
 from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.stages.joint import JointModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import STAGE2, STAGE3, STAGE4
 from apt_lightning.stages.siamese import SiameseModule
@@ -25,14 +26,14 @@ def load(path: str | os.PathLike[str], allow_download: bool = False) -> BaseModu
         CheckpointError: If the file is absent, damaged or not ours.
     """
     file = read_stage(local_copy(os.fspath(path), allow_download))
-    return module_class(file.stage).of_file(file).eval()
+    return module_class(file).of_file(file).eval()
 
 
-def module_class(stage: str) -> type[BaseModule]:
-    """The class of a stage."""
+def module_class(file: StageFile) -> type[BaseModule]:
+    """The class that a checkpoint is of; one of stage 4 may come from the joint training."""
     classes: dict[str, type[BaseModule]] = {
         STAGE2: FusionModule,
         STAGE3: SiameseModule,
-        STAGE4: FinalModule,
+        STAGE4: JointModule if "unimodal_weight" in file.hparams else FinalModule,
     }
-    return classes.get(stage, ModalityModule)
+    return classes.get(file.stage, ModalityModule)

@@ -41,7 +41,7 @@ def transcribe_clips(
         StoreError: If the workers cannot start.
     """
     hearing = replace(options, extract="apt_lightning.data.media.extract:extract_speech")
-    paths = list(dict.fromkeys(map(os.fspath, clips)))
+    paths = list(dict.fromkeys(os.fspath(clip) for clip in clips))
     for first in range(0, len(paths), CHUNK):
         with extracting(paths[first : first + CHUNK], hearing) as results:
             opened = list(results)

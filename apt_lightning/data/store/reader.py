@@ -242,6 +242,11 @@ class Store:
         return [self.modalities.index(name) for name in modalities]
 
     @property
+    def synthetic(self) -> bool:
+        """Whether the clips were drawn by ``apt synthesize``; no figure then says anything about people."""
+        return bool(self.manifest.get("synthetic"))
+
+    @property
     def n_frames(self) -> int:
         """Frames asked for per clip; a clip can have fewer."""
         return int(self.manifest["settings"]["n_frames"])
