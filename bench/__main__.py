@@ -14,6 +14,7 @@ PARTS = {
     "stage3": ["--rounds", "3", "--threads", "1"],
     "rank_n_contrast": ["--rounds", "3"],
     "train": [],
+    "text": [],
     "scale": [],
     "startup": [],
     "processes": ["--clips", "30"],

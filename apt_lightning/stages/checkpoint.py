@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.files import replacing
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.stages.export.folder import CONFIG, read_model
+from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.names import command_of, fits, is_stage
 from apt_lightning.stages.plain_file import PlainFileError, read_plain
 from apt_lightning.stages.upgrade import upgrade
@@ -53,12 +55,14 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     """Read a checkpoint and check what it claims to be, see :func:`read_checkpoint`.
 
     Args:
-        path: Checkpoint file.
+        path: Checkpoint file; folder of a stage, run or ``apt export``, see
+            :func:`~apt_lightning.stages.find.find_checkpoint`; or ``hf://owner/name``, if the hub's cache has it.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
+    path = find_checkpoint(path)
     content = read_checkpoint(path, *stages)
     entry = content["apt"]
     return StageFile(
@@ -73,19 +77,19 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
     the settings come without those that name classes, and with None for earlier stages' files.
 
     Args:
-        path: Checkpoint file.
+        path: As of :func:`read_stage`.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
-    path = os.fspath(path)
+    path = find_checkpoint(path)
     hint = " or ".join(f"`{command_of(stage)}`" for stage in stages) or "`apt run`"
-    if not Path(path).is_file():
+    if not Path(path).is_file() and not Path(path, CONFIG).is_file():
         name = "/".join(stages) or "any"
         raise CheckpointError(f"no checkpoint of stage {name} at {path}; make it with {hint}")
     try:
-        content = read_plain(path)
+        content = read_model(path) if Path(path).is_dir() else read_plain(path)
     except PlainFileError as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error}); make it again with {hint}") from None
     entry = content.get("apt") if isinstance(content, dict) else None

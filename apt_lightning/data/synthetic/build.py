@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.processes import core_count
+from apt_lightning.data.collection.collection import SYNTHETIC
 from apt_lightning.data.synthetic.clip import ClipFormat, ClipPlan, make_clip
 from apt_lightning.data.synthetic.latents import draw_clips, draw_latents, draw_splits
 from apt_lightning.data.synthetic.layout import archive_of, clip_folder, pack, write_file, write_tables
@@ -174,13 +175,11 @@ def _source_ids(n: int, rng: np.random.Generator) -> list[str]:
 
 
 def _claim(root: Path, settings: Mapping[str, object]) -> None:
-    """Record the settings in ``synthetic.json``, or make sure that the folder was made with the same ones."""
-    record = root / "synthetic.json"
+    """Record the settings in :data:`SYNTHETIC`, or make sure that the folder was made with the same ones."""
+    record = root / SYNTHETIC
     if record.exists():
         if json.loads(record.read_text()) != settings:
-            raise UsageError(
-                f"{root} holds a synthetic set of other settings (its synthetic.json): name another folder"
-            )
+            raise UsageError(f"{root} holds a synthetic set of other settings (its {SYNTHETIC}): name another folder")
         return
     if root.exists() and any(root.iterdir()):
         raise UsageError(f"{root} is not empty and holds no synthetic set: name a new folder")
