@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+import sys
+
 import jsonargparse
 
 
@@ -22,7 +24,7 @@ def run(args: jsonargparse.Namespace) -> int:
     script = shtab.complete(_option_names(), args.shell)
     if args.shell == "bash":
         script += "\ncomplete -o filenames -F _shtab_apt apt-lightning"
-    print(script.replace("#compdef apt\n", "#compdef apt apt-lightning\n"))
+    sys.stdout.write(script.replace("#compdef apt\n", "#compdef apt apt-lightning\n") + "\n")  # has tabs
     return 0
 
 
