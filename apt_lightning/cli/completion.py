@@ -6,7 +6,6 @@ Making it takes seconds, so keep it in a file that the shell reads when it start
 from __future__ import annotations
 
 import argparse
-
 import sys
 
 import jsonargparse

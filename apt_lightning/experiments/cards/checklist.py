@@ -12,9 +12,9 @@ from typing import NamedTuple
 from apt_lightning.common.files import digest
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.cards.croissant import CARD
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RUN, RunSettings, read_settings
-from apt_lightning.training.callbacks import BEST
+from apt_lightning.stages.names import BEST
 
 
 class Item(NamedTuple):
@@ -53,14 +53,14 @@ def items(folder: Path) -> Iterator[Item]:
     store, run = Store.open(settings.store), str(folder)
     version = json.loads((folder / RUN).read_text(encoding="utf-8")).get("version", "unknown")
     packages = ", ".join(f"{name} {number}" for name, number in store.manifest["packages"].items())
-    units = {unit.name for unit in UNITS}
+    units = [unit.name for unit in run_units(settings.modalities or ())]
     checkpoints = [file for file in sorted(folder.glob(f"seed*/*/{BEST}")) if file.parent.name in units]
-    wanted = len(UNITS) * len(settings.seeds) * (settings.folds or 1)
+    wanted = len(units) * len(settings.seeds) * (settings.folds or 1)
     configs = {
         path.parent.name: digest(path.read_text(encoding="utf-8")) for path in folder.glob("seed*/*/config.yaml")
     }
     tested = sorted({path.parent.name for path in folder.glob("seed*/*/predictions_test.csv")})
-    last = checkpoints[-1].parent if checkpoints else folder / f"seed{settings.seeds[0]}" / UNITS[-1].name
+    last = checkpoints[-1].parent if checkpoints else folder / f"seed{settings.seeds[0]}" / units[-1]
     again = ("--data.store", settings.store, "--run_dir", f"{run}-again")
     yield Item("Program", True, f"apt-lightning {version}; at extraction {packages}", ("--version",))
     yield Item("Data", True, f"{len(store)} clips, fingerprint {store.fingerprint}", ("doctor", settings.store))

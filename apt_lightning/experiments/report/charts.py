@@ -14,19 +14,18 @@ from matplotlib.figure import Figure
 from apt_lightning.experiments.report.blocks import Picture
 
 TRUE, BASELINE, FINAL = "#000001", "#000002", "#000003"
-MODALITY_COLOURS = ("#000004", "#000003", "#000005")
-"""Audio, visual, text."""
+_MODALITIES = ("#000004", "#000003", "#000005", "#00000a", "#00000b", "#00000c")
 CLASS_COLOURS = ("#000006", "#000007", "#000008", "#000009")
 """C1 to C4, from low to high."""
 SCHEMES: dict[str, dict[str, str]] = {
     "light": {
         **dict(zip((TRUE, BASELINE, FINAL), ("#7b818a", "#b36b00", "#0072b2"), strict=True)),
-        **dict(zip(MODALITY_COLOURS, ("#c05500", "#0072b2", "#007a5a"), strict=True)),
+        **dict(zip(_MODALITIES, ("#c05500", "#0072b2", "#007a5a", "#b04f86", "#8a6d00", "#5b5fc7"), strict=True)),
         **dict(zip(CLASS_COLOURS, ("#2166ac", "#4a8fb5", "#c8654a", "#b2182b"), strict=True)),
     },
     "dark": {
         **dict(zip((TRUE, BASELINE, FINAL), ("#8a8f98", "#e69f00", "#3f9fdc"), strict=True)),
-        **dict(zip(MODALITY_COLOURS, ("#f07818", "#3f9fdc", "#00a878"), strict=True)),
+        **dict(zip(_MODALITIES, ("#f07818", "#3f9fdc", "#00a878", "#d98ab8", "#d9b100", "#9a9df0"), strict=True)),
         **dict(zip(CLASS_COLOURS, ("#4a90d9", "#92c5de", "#f4a582", "#e8505f"), strict=True)),
     },
 }
@@ -62,6 +61,11 @@ _STYLE: Any = {
 _CSS = {_INK: "currentColor", _GRID: "var(--grid)"} | {c: f"var(--c{c[-1]})" for c in SCHEMES["light"]}
 WIDTH = 3.4
 """Inches; at this width 8 pt are legible on a phone of 360 px."""
+
+
+def modality_colours(n: int) -> list[str]:
+    """A colour for each of n modalities; from the seventh on they come again."""
+    return [_MODALITIES[i % len(_MODALITIES)] for i in range(n)]
 
 
 def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2.3, stacked: int = 1) -> Picture:
