@@ -32,6 +32,7 @@ COMMANDS = {
     "predict": "write the predictions of a stage for any clips of a store",
     "run": "train all stages in order, for one or more seeds and folds; resumable",
     "score": "five traits for your own videos",
+    "export": "a trained model as a folder for others: safetensors, model card, ONNX",
     "evaluate": "judge anyone's file of predictions, from the labels alone",
     "compare": "paired, source-clustered comparison of two runs",
     "ablate": "modalities, embeddings, anchors, losses and seeds in one table",

@@ -10,20 +10,27 @@ from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.store.rows import Row
 
+SCALE = np.float32(32768)
+"""Of samples in [-1, 32767/32768], so that they are whole numbers of 16 bits."""
+
 
 def sent(extraction: Extraction) -> Row:
-    """Functionals, pictures and times as JSON can hold them; float32 values come through unchanged."""
+    """As JSON can hold it: float32 values come through unchanged, samples of speech in 16 bits."""
+    speech = extraction.speech
     return {
         "functionals": None if extraction.functionals is None else extraction.functionals.tolist(),
         "frames": [b64encode(frame).decode() for frame in extraction.frames],
         "times": extraction.times,
         "duration": extraction.duration,
+        "speech": None if speech is None else b64encode((speech * SCALE).round().astype("<i2").tobytes()).decode(),
     }
 
 
 def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
     """The extraction again, with what its answer says besides."""
     values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
-    return Extraction(
-        values, [b64decode(frame) for frame in row["frames"]], row["times"], row["duration"], faults, sha256
-    )
+    frames = [b64decode(frame) for frame in row["frames"]]
+    speech = None
+    if row["speech"] is not None:
+        speech = np.frombuffer(b64decode(row["speech"]), "<i2").astype(np.float32) / SCALE
+    return Extraction(values, frames, row["times"], row["duration"], faults, sha256, speech)

@@ -54,6 +54,10 @@ def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options
     collection, entries = load_collection(data, options.quarantine)
     with ExitStack() as stack:
         with locked(path / "store.lock", blocking=True):
+            if options.transcribe is not None:
+                from apt_lightning.data.preparation.speech import transcribe_entries
+
+                entries = transcribe_entries(path, entries, options)
             _write_head(path, data, collection, entries, options)
             _write_text_table(path, entries, options)
             stack.enter_context(locked(path / IN_USE, shared=True))

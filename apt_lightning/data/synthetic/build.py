@@ -8,6 +8,7 @@ import signal
 import string
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +22,7 @@ from apt_lightning.data.collection.collection import SYNTHETIC
 from apt_lightning.data.synthetic.clip import ClipFormat, ClipPlan, make_clip
 from apt_lightning.data.synthetic.latents import draw_clips, draw_latents, draw_splits
 from apt_lightning.data.synthetic.layout import archive_of, clip_folder, pack, write_file, write_tables
+from apt_lightning.data.synthetic.planted import Planted
 from apt_lightning.data.synthetic.speech import load_espeak
 from apt_lightning.data.synthetic.words import WORDS_PER_SECOND, compose, transcribe
 
@@ -43,6 +45,7 @@ def synthesize(
     n_clips: int | None = None,
     grouped: bool = False,
     identity: float = 0.0,
+    planted: Planted = Planted(),  # noqa: B008  (frozen)
 ) -> None:
     """Write a synthetic First Impressions set; clips that are there already are kept.
 
@@ -61,6 +64,7 @@ def synthesize(
         grouped: Keep every source in one split, unlike the official split.
         identity: Strength of a cue that tells the source and nothing else: the tone of the voice and the echo of
             the room; 0 for none, 1 for one that is plain to hear.
+        planted: Positive controls.
 
     Raises:
         UsageError: If a number is out of range, the folder holds other things, or eSpeak NG is missing.
@@ -76,7 +80,7 @@ def synthesize(
         raise UsageError(f"identity {identity}: a strength is 0 or more, for example 1")
     load_espeak()
     root = Path(out)
-    plans = plan_clips(n_sources, n_clips, seed, seconds, grouped, identity)
+    plans = plan_clips(n_sources, n_clips, seed, seconds, grouped, identity, planted)
     settings = {
         "format": FORMAT,
         "what": "synthetic clips: drawn faces and synthesised speech, no data about people",
@@ -88,7 +92,8 @@ def synthesize(
         "fps": fps,
         "grouped": grouped,
         "zipped": zipped,
-        **({"identity": identity} if identity else {}),  # without it, the record is that of earlier versions
+        # without them, the record is that of earlier versions
+        **{name: value for name, value in {"identity": identity, **asdict(planted)}.items() if value},
     }
     _claim(root, settings)
     unpacked = [plan for plan in plans if not archive_of(root, plan).exists()]
@@ -106,6 +111,7 @@ def plan_clips(
     seconds: float,
     grouped: bool = False,
     identity: float = 0.0,
+    planted: Planted = Planted(),  # noqa: B008  (frozen)
 ) -> list[ClipPlan]:
     """Decide everything about a set except its media.
 
@@ -116,6 +122,7 @@ def plan_clips(
         seconds: Length of a clip, which decides its number of words.
         grouped: Keep every source in one split.
         identity: Strength of the source's tone and room in the sound.
+        planted: Positive controls.
 
     Returns:
         The clips, split by split, in the order of the label files.
@@ -126,7 +133,7 @@ def plan_clips(
     rng = np.random.default_rng(seed)
     source, within = draw_clips(rng, n_sources, n_clips)
     split = draw_splits(source, rng, grouped)
-    latents = draw_latents(source, rng)
+    latents = draw_latents(source, rng, planted=planted)
     ids = _source_ids(int(source.max()) + 1, rng)
     codes = rng.integers([1, 1, 3], [4, 3, 9], size=(len(ids), 3))  # nothing else follows these
     plans = []
