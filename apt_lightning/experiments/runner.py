@@ -22,8 +22,7 @@ from apt_lightning.common.version import __version__
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.experiments.plan import Unit, run_units
-from apt_lightning.stages.names import LAST
-from apt_lightning.training.run_folder import LOCK
+from apt_lightning.stages.names import LAST, LOCK
 
 DONE = "done.json"
 STARTED = "started.json"
