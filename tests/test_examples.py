@@ -1,5 +1,6 @@
 """The examples run, one after the other in an empty folder; the notebook holds their code."""
 
+import re
 import subprocess
 import sys
 
@@ -29,3 +30,13 @@ def test_script_runs(name, folder):
 
 def test_the_notebook_is_the_scripts():
     assert FILE.read_text(encoding="utf-8") == notebook(), "run tests/helpers/notebook.py"
+
+
+def test_the_python_of_the_readme_runs(chain, store_dir, clips_dir, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "demo").mkdir()
+    for name, folder in (("data", clips_dir), ("store", store_dir), ("run", chain)):
+        (tmp_path / "demo" / name).symlink_to(folder)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "'traits': {'extraversion': 0." in done.stdout
