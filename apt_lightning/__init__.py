@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from apt_lightning.common.traits import TRAITS
     from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
     from apt_lightning.data.preparation.prepare import prepare
+    from apt_lightning.data.store.precomputed import put_features
     from apt_lightning.data.store.reader import Store
     from apt_lightning.data.synthetic.build import synthesize
     from apt_lightning.evaluation.audit.audit import audit
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "TRAITS": "common.traits:TRAITS",
     "AptError": "common.errors:AptError",
+    "put_features": "data.store.precomputed:put_features",
     "prepare": "data.preparation.prepare:prepare",
     "synthesize": "data.synthetic.build:synthesize",
     "Store": "data.store.reader:Store",
@@ -78,6 +80,7 @@ __all__ = [
     "evaluate",
     "load",
     "prepare",
+    "put_features",
     "read_predictions",
     "synthesize",
 ]
