@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from apt_lightning.losses.regression import RegressionLoss
     from apt_lightning.stages.final import FinalModule
     from apt_lightning.stages.fusion import FusionModule
-    from apt_lightning.stages.joint import JointModule
     from apt_lightning.stages.load import load
     from apt_lightning.stages.modality import ModalityModule
     from apt_lightning.stages.scorer import Scorer
@@ -51,7 +50,6 @@ _PLACES = {
     "ModalityModule": "stages.modality:ModalityModule",
     "FusionModule": "stages.fusion:FusionModule",
     "FinalModule": "stages.final:FinalModule",
-    "JointModule": "stages.joint:JointModule",
     "SiameseModule": "stages.siamese:SiameseModule",
     "load": "stages.load:load",
     "Scorer": "stages.scorer:Scorer",
@@ -69,7 +67,6 @@ __all__ = [
     "FinalModule",
     "FirstImpressionsDataModule",
     "FusionModule",
-    "JointModule",
     "ModalityModule",
     "Predictions",
     "RegressionLoss",

@@ -15,10 +15,7 @@ noise = np.random.default_rng(0).normal(size=(len(labels), 32))
 vectors = noise + labels @ np.random.default_rng(1).normal(size=(5, 32))
 np.savez("gait.npz", features=vectors, names=[clip.name for clip in store.clips])
 placed = apt.put_features(store, "gait", "gait.npz")
-print(
-    f"{placed.used} clips have a gait, {len(placed.missing)} lack one; the store has",
-    apt.Store.open("store").modalities,
-)
+print(f"{placed.used} clips have a gait; the store has", apt.Store.open("store").modalities)
 
 # %% Stage 1 reads it like any other modality; stages 2 to 4 take its checkpoint beside the others.
 seed_everything(0, verbose=False)

@@ -1,14 +1,11 @@
 """The examples run, one after the other in an empty folder; the notebook holds their code."""
 
-import json
 import re
 import subprocess
 import sys
 
 import pytest
-from places import ROOT
-
-SCRIPTS = ("train", "own_embeddings", "score")
+from notebook import EXAMPLES, FILE, SCRIPTS, notebook
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +16,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_runs(name, folder):
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / f"{name}.py"], cwd=folder, capture_output=True, text=True, timeout=500
+        [sys.executable, EXAMPLES / f"{name}.py"], cwd=folder, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr[-3000:]
     match name:
@@ -32,11 +29,14 @@ def test_script_runs(name, folder):
 
 
 def test_the_notebook_is_the_scripts():
-    book = json.loads((ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8"))
-    assert book["nbformat"] == 4 and not any(cell.get("outputs") for cell in book["cells"])
-    cells = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
-    parts = []
-    for name in SCRIPTS:
-        text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
-        parts += [part.strip() for part in re.split(r"^# %% .*\n", text, flags=re.MULTILINE)[1:]]
-    assert cells == parts
+    assert FILE.read_text(encoding="utf-8") == notebook(), "run tests/helpers/notebook.py"
+
+
+def test_the_python_of_the_readme_runs(chain, store_dir, clips_dir, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "demo").mkdir()
+    for name, folder in (("data", clips_dir), ("store", store_dir), ("run", chain)):
+        (tmp_path / "demo" / name).symlink_to(folder)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "'traits': {'extraversion': 0." in done.stdout

@@ -8,6 +8,8 @@ import numpy.typing as npt
 TRAITS = ("extraversion", "neuroticism", "agreeableness", "conscientiousness", "openness")
 """Trait order everywhere. ``neuroticism`` holds *emotional stability* (high = calm), as in the data set."""
 
+STABILITY = "The key neuroticism (NEU) holds emotional stability, as in First Impressions: high is calm."
+
 SHORT = ("EXT", "NEU", "AGR", "CON", "OPE")
 """Column heads of the paper's tables, in the order of :data:`TRAITS`."""
 

@@ -275,12 +275,15 @@ def _inputs(
     """What an encoder reads of a clip, or None and why there is nothing."""
     match encoder:
         case TokenEncoder():
-            if not transcript or not transcript.strip():
+            if transcript is None:
                 return None, "no transcript given"
+            if not transcript.strip():
+                return None, "no words in the transcript"
             ids, lengths = encode([transcript], _vectors(encoder), MAX_TOKENS)
             if not (ids > 1).any():
                 return None, "the model knows no word of the transcript"
-            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
+            words = ids[:, : lengths[0]].astype(np.int64)
+            return Inputs(torch.from_numpy(words), torch.from_numpy(lengths.astype(np.int64))), ""
         case FrameEncoder():
             if extraction is None or not extraction.frames:
                 return None, _reason(extraction, "video")
