@@ -6,13 +6,15 @@ import secrets
 
 import jsonargparse
 
+from apt_lightning.cli.prepare import add_transcription_arguments
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt serve``."""
-    parser.add_argument("checkpoint", help="Checkpoint of stage 1, 2 or 4.")
+    parser.add_argument("checkpoint", help="Checkpoint of stage 1, 2 or 4, folder, or hf://owner/name.")
+    add_transcription_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="Address; any other than this machine's asks for a token.")
     parser.add_argument("--port", type=int, default=8000, help="Port; 0 for any that is free.")
     parser.add_argument("--megabytes", type=int, default=200, help="Largest upload.")
@@ -32,12 +34,23 @@ def run(args: jsonargparse.Namespace) -> int:
         raise UsageError(f"{error.name} is not installed: pip install 'apt-lightning[web]'") from None
     from apt_lightning.cli.score import device
     from apt_lightning.common.processes import limit_threads
+    from apt_lightning.stages.export.hub import local_copy
     from apt_lightning.stages.scorer import Scorer
 
     limit_threads()
-    scorer = Scorer(args.checkpoint, device(args.trainer.accelerator))
+    scorer = Scorer(local_copy(args.checkpoint, args.allow_download), device(args.trainer.accelerator))
+    transcribe = None
+    if args.transcribe is not None:
+        from apt_lightning.data.preparation.speech import transcribe_clips
+        from apt_lightning.data.text.transcribe import Transcriber
+
+        transcriber = Transcriber(args.transcribe, args.language, args.allow_download)
+
+        def transcribe(path: str) -> str | None:
+            return dict(transcribe_clips(transcriber, [path]))[path]
+
     token = None if args.host in LOOPBACK else secrets.token_urlsafe(24)
-    service = Service(scorer, Limits(args.megabytes, args.clip_seconds_limit), token)
+    service = Service(scorer, Limits(args.megabytes, args.clip_seconds_limit), token, transcribe)
     config = uvicorn.Config(
         service.application(),
         log_level="warning",

@@ -204,6 +204,7 @@ def test_a_few_hostile_uploads_are_answered_and_leave_nothing(scorer, good):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_hostile_uploads_are_answered_and_leave_nothing(scorer, good):
     found = hostile(scorer, good, 200)
     print(found)
