@@ -26,7 +26,8 @@ def export(
 
     Returns:
         The files: ``model.safetensors``, ``config.json`` and ``README.md``, the model card, and those of ONNX; and the
-        largest difference of the ONNX graph from the checkpoint, see :func:`write_onnx`.
+        largest difference of the ONNX graph from the checkpoint, see
+        :func:`~apt_lightning.stages.export.graph.write_onnx`.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, has no traits, or the graph is not the same model.
