@@ -32,6 +32,7 @@ COMMANDS = {
     "predict": "write the predictions of a stage for any clips of a store",
     "run": "train all stages in order, for seeds and folds; resumable",
     "score": "five traits for your own videos",
+    "serve": "a page on this machine that scores a video dropped into it",
     "export": "a trained model for others: safetensors, model card, ONNX",
     "evaluate": "judge anyone's file of predictions, from the labels alone",
     "compare": "paired, source-clustered comparison of two runs",

@@ -25,6 +25,11 @@ class TraitStatistics(NamedTuple):
     """Population standard deviation (the paper does not say which; ours)."""
 
 
+def by_trait(values: FloatArray) -> dict[str, float]:
+    """Five values by the names of the traits, rounded to four digits, as they are told."""
+    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
+
+
 def trait_statistics(labels: FloatArray) -> TraitStatistics:
     """Compute the statistics that cut the trait classes.
 
