@@ -19,7 +19,7 @@ $(VENV)/installed: pyproject.toml
 
 install: $(VENV)/installed ## Make .venv with everything the demo and the tests need
 
-demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (7 to 10 minutes)
+demo: install ## Synthesise clips, prepare, train the six runs, test, score two clips, report (about 12 minutes on two cores)
 	$(APT) demo --clips $(CLIPS) --seed $(SEED) --out $(DEMO)
 
 test: install ## Lint, types, doctests and the quick test suite

@@ -1,23 +1,67 @@
-"""What the documentation site adds to docs/: the API page from the public names, and the roles of our docstrings."""
+"""What the site adds to docs/: the API page from the public names, all errors from the code, roles of docstrings."""
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import griffe
 
 import apt_lightning
+from apt_lightning.common import errors
 
 NAMES = "<!-- public names -->"
 """Place in docs/api.md at which they are listed."""
+ERRORS = "<!-- errors -->"
+"""Place in docs/troubleshooting.md at which they are listed."""
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):`~?([\w.]+)`")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Hook of MkDocs: list the public names where a page asks for them."""
     names = [name for name in apt_lightning.__all__ if not name.startswith("__")]
-    return markdown.replace(NAMES, "\n".join(f"::: apt_lightning.{name}" for name in names))
+    markdown = markdown.replace(NAMES, "\n".join(f"::: apt_lightning.{name}" for name in names))
+    return markdown.replace(ERRORS, error_tables()) if ERRORS in markdown else markdown
+
+
+def error_tables() -> str:
+    """A section for each class of errors: what it is, and a row with cause and remedy for each place that raises it."""
+    parts = []
+    for name, messages in raised().items():
+        about = (getattr(errors, name).__doc__ or "").split("\n")[0]
+        rows = [f"| {_cell(cause)} | {_cell(remedy)} |" for cause, _, remedy in (m.partition("; ") for m in messages)]
+        parts += [f"### {name}", about, "\n".join(["| cause | remedy |", "| --- | --- |", *dict.fromkeys(rows)])]
+    return "\n\n".join(parts)
+
+
+def raised() -> dict[str, list[str]]:
+    """Class of error to the messages with which the code raises it, ``…`` for what is filled in."""
+    found: dict[str, list[str]] = {name: [] for name, value in vars(errors).items() if isinstance(value, type)}
+    for file in sorted(Path(apt_lightning.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+                continue
+            if node.func.id in found and (text := _text(node.args[-1])):
+                found[node.func.id].append(text)
+    return {name: sorted(messages) for name, messages in found.items() if messages}
+
+
+def _text(node: ast.expr) -> str:
+    """Text of a message; empty where it is made elsewhere."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + _text(node.right)
+    return ""
+
+
+def _cell(text: str) -> str:
+    """Text in a cell of a table: what is between backticks as code, nothing as markup."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[").replace("*", "\\*").split())
 
 
 def target_of(obj: griffe.Object, name: str) -> str | None:

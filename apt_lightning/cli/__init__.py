@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 COMMANDS = {
-    "demo": "the whole method on synthetic clips, in minutes; goes on where it stopped",
-    "synthesize": "write a synthetic First Impressions set: drawn faces, synthesised speech",
+    "demo": "the whole method on synthetic clips; goes on where it stopped",
+    "synthesize": "write a synthetic set: drawn faces, synthesised speech",
     "prepare": "turn clips into one feature store; goes on where it stopped",
     "doctor": "open every clip and name each fault",
     "features": "put features made elsewhere into a store",
@@ -30,17 +30,17 @@ COMMANDS = {
     "validate": "evaluate a stage on the validation split",
     "test": "evaluate a stage on the test split",
     "predict": "write the predictions of a stage for any clips of a store",
-    "run": "train all stages in order, for one or more seeds and folds; resumable",
+    "run": "train all stages in order, for seeds and folds; resumable",
     "score": "five traits for your own videos",
     "serve": "a page on this machine that scores a video dropped into it",
-    "export": "a trained model as a folder for others: safetensors, model card, ONNX",
+    "export": "a trained model for others: safetensors, model card, ONNX",
     "evaluate": "judge anyone's file of predictions, from the labels alone",
     "compare": "paired, source-clustered comparison of two runs",
     "ablate": "modalities, embeddings, anchors, losses and seeds in one table",
     "sweep": "search stage 3's hyperparameters without an account",
     "leaderboard": "compute the leaderboard's page, or check an entry",
     "report": "one self-contained HTML page about one or more runs",
-    "card": "data card of a store (Croissant); model card and checklist of a run",
+    "card": "card of a store (Croissant), or of a run with a checklist",
     "configs": "write out the YAML files that come with the package, to be changed",
     "completion": "print a script that completes commands and options in bash or zsh",
 }
@@ -64,7 +64,7 @@ def usage() -> str:
         "usage: apt COMMAND [options]     (also: apt-lightning, python -m apt_lightning)\n\n"
         "Apparent personality traits from video, voice and words (arXiv 2405.03846).\n"
         f"Apparent, not actual, personality; not for hiring or ranking people.\n\n{lines}\n\n"
-        "`apt COMMAND --help` lists a command's options. `--debug` shows the traceback of an error,\n"
+        "`apt COMMAND --help` lists a command's options. `--debug` shows the traceback of\nan error, "
         "`--quiet` no progress; `COLUMNS` sets the width of tables."
     )
 

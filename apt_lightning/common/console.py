@@ -43,7 +43,8 @@ def say(text: str = "", error: bool = False, progress: bool = False) -> None:
         with open(log, "a", encoding="utf-8", errors=ERRORS) as file:
             file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {lines}\n")
     if error or not (os.environ.get(JSON) or (progress and os.environ.get(QUIET))):
-        print(fit(lines), file=sys.stderr if error else sys.stdout, flush=True)
+        stream = sys.stderr if error else sys.stdout
+        print(fit(lines, prose=stream.isatty()), file=stream, flush=True)
 
 
 def add_json(parser: Any) -> None:

@@ -56,12 +56,13 @@ def render(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", 
     return "\n".join(lines)
 
 
-def fit(text: str, width: int | None = None) -> str:
+def fit(text: str, width: int | None = None, prose: bool = False) -> str:
     r"""Lay out anew the Markdown tables of a text that are wider than the terminal; other lines stay as they are.
 
     Args:
         text: Lines; tables as of :func:`render`.
         width: Columns; those of the terminal if not given, which ``COLUMNS`` overrides and which is 80 for a pipe.
+        prose: Break other lines between words too.
 
     Example:
         >>> print(fit("| a | b | c |\n| :-- | --: | --: |\n| x | 1 | 2 |", 13))
@@ -77,8 +78,16 @@ def fit(text: str, width: int | None = None) -> str:
     parts: list[str] = []
     for table, lines in groupby(text.split("\n"), lambda line: line.startswith("| ") and line.endswith(" |")):
         own = list(lines)
-        parts += _fitted(own, limit) if table and max(map(len, own)) > limit else own
+        if table and max(map(len, own)) > limit:
+            own = _fitted(own, limit)
+        elif prose and not table:
+            own = [part for line in own for part in (_broken(line, limit) if len(line) > limit else [line])]
+        parts += own
     return "\n".join(parts)
+
+
+def _broken(line: str, limit: int) -> list[str]:
+    return textwrap.wrap(line, limit, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _fitted(lines: Sequence[str], limit: int) -> list[str]:
@@ -89,6 +98,12 @@ def _fitted(lines: Sequence[str], limit: int) -> list[str]:
     widths = [max(3, *map(len, (*column[:1], *column[2:]))) for column in columns]
     first = min(widths[0], max(_FIRST, limit // 3))
     space = limit - 4 - first
+    words = [i for i, w in enumerate(widths) if i and w > _FIRST + 4]
+    left = space - sum(w + 3 for i, w in enumerate(widths) if i and i not in words)
+    share = left // len(words) - 3 if words else 0
+    if share >= _FIRST - 4:  # cells of words are broken rather than dealt into tables of their own
+        widths = [share if i in words and w > share else w for i, w in enumerate(widths)]
+    right = [aligned and i not in words for i, aligned in enumerate(right)]
     widths = [first, *(min(w, space - 3) for w in widths[1:])]
     found: list[str] = []
     for i, group in enumerate(_groups(widths, space)):

@@ -189,7 +189,7 @@ def running_means(
     """
     there = np.isfinite(distances) & seen[:, None]
     nearest = np.where(there[:, :1], distances[:, :1], 0)  # a common factor of the weights, lest all underflow
-    apart = np.where(there, distances, 0) ** 2 - nearest**2
+    apart = np.where(there, distances, nearest) ** 2 - nearest**2
     weights = np.exp(-apart / (2 * width**2)) * there
     sums = np.cumsum(weights[..., None] * labels[numbers], axis=1)
     total = np.cumsum(weights, axis=1)[..., None]

@@ -5,7 +5,15 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.evaluation.neighbours import COUNTS, JOINED, WIDTHS, neighbour_systems, neighbours, same_source_note
+from apt_lightning.evaluation.neighbours import (
+    COUNTS,
+    JOINED,
+    WIDTHS,
+    neighbour_systems,
+    neighbours,
+    running_means,
+    same_source_note,
+)
 
 TRAIN, VALIDATION, TEST = np.arange(60), np.arange(60, 90), np.arange(90, 120)
 
@@ -114,6 +122,15 @@ def test_degenerate_input():
     for x, y in ((blocks, none), ([np.full((120, 2), np.nan)], labels)):
         with pytest.raises(DataError, match="neighbour baseline needs"):
             neighbours(x, y, sources, TRAIN, VALIDATION, TEST)
+
+
+def test_clips_with_fewer_neighbours_than_asked_for_keep_those_they_have():
+    distances = np.array([[60.0, 61.0, np.inf, np.inf]])
+    labels = np.array([[0.2] * 5, [0.6] * 5, [0.9] * 5])
+    with np.errstate(all="raise"):
+        found = running_means(distances, np.array([[0, 1, 2, 2]]), labels, 1.0, np.full(5, 0.5), np.array([True]))
+    weight = np.exp(-(61.0**2 - 60.0**2) / 2)
+    assert np.allclose(found[0, 2:], (0.2 + weight * 0.6) / (1 + weight))
 
 
 def test_systems_are_each_modality_and_all_joined():

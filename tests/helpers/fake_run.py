@@ -10,7 +10,7 @@ from apt_lightning.common.traits import TRAITS, trait_statistics
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.store.precomputed import put_features
-from apt_lightning.data.store.reader import Store
+from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RunSettings
@@ -52,7 +52,9 @@ def make_run(folder, store_dir, seeds=(42,), units=None, seed=0, folds=None):
     store = Store.open(store_dir)
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    settings = asdict(RunSettings(str(store_dir), str(folder), seeds=list(seeds), folds=folds))
+    settings = asdict(
+        RunSettings(str(store_dir), str(folder), seeds=list(seeds), folds=folds, modalities=list(PREPARED))
+    )
     (folder / "run.json").write_text(json.dumps({"format": 1, "version": "0.1.0", **settings}))
     protocols = {"": [clip.split for clip in store.clips]}
     if folds is not None:

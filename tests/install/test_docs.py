@@ -42,6 +42,22 @@ def test_docstrings_name_only_what_there_is(package):
     assert not [f"{obj.path}: {name}" for obj, name in named if target_of(obj, name) is None]
 
 
+def test_every_error_is_listed_with_its_cause(package):
+    from site_pages import error_tables, raised
+
+    from apt_lightning.common import errors
+
+    found = raised()
+    kinds = {name for name, value in vars(errors).items() if isinstance(value, type) and value.__subclasses__() == []}
+    assert kinds <= set(found)
+    source = "".join(path.read_text() for path in (ROOT / "apt_lightning").rglob("*.py"))
+    written = {name: len(re.findall(rf"(?<!class )\b{name}\(", source)) for name in kinds}
+    assert all(len(found[name]) > 0.8 * written[name] for name in kinds), written  # the rest is made elsewhere
+    text = error_tables()
+    assert "has no finished stage | `apt run` goes on where it stopped |" in text
+    assert all(line.count(" | ") == 1 for line in text.split("\n") if line.startswith("| "))
+
+
 def test_site_is_built_and_lists_every_public_name(tmp_path):
     pytest.importorskip("mkdocs")
     import apt_lightning
@@ -52,4 +68,6 @@ def test_site_is_built_and_lists_every_public_name(tmp_path):
     page = (tmp_path / "site" / "api" / "index.html").read_text()
     public = [name for name in apt_lightning.__all__ if not name.startswith("__")]
     assert not [name for name in public if f">{name}</span>" not in page]
+    trouble = (tmp_path / "site" / "troubleshooting" / "index.html").read_text()
+    assert "no finished stage" in trouble and "<!-- errors -->" not in trouble
     assert ":class:`" not in page and ":func:`" not in page
