@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from apt_lightning.evaluation.significance import compare
     from apt_lightning.losses.multi_similarity import TraitMultiSimilarityLoss
     from apt_lightning.losses.regression import RegressionLoss
+    from apt_lightning.stages.final import FinalModule
     from apt_lightning.stages.fusion import FusionModule
     from apt_lightning.stages.load import load
     from apt_lightning.stages.modality import ModalityModule
@@ -46,6 +47,7 @@ _PLACES = {
     "TraitMultiSimilarityLoss": "losses.multi_similarity:TraitMultiSimilarityLoss",
     "ModalityModule": "stages.modality:ModalityModule",
     "FusionModule": "stages.fusion:FusionModule",
+    "FinalModule": "stages.final:FinalModule",
     "SiameseModule": "stages.siamese:SiameseModule",
     "load": "stages.load:load",
     "Scorer": "stages.scorer:Scorer",
@@ -60,6 +62,7 @@ _PLACES = {
 __all__ = [
     "TRAITS",
     "AptError",
+    "FinalModule",
     "FirstImpressionsDataModule",
     "FusionModule",
     "ModalityModule",

@@ -23,6 +23,7 @@ from apt_lightning.common.batch import Batch
 from apt_lightning.common.console import quiet
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.frozen import FrozenFeatures
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.siamese import SiameseModule
@@ -41,12 +42,12 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "dropout": 0.5,
     },
 }
-M1 = {"n_modalities": 3, "feature_dim": 256, "hidden_dims": [1024, 512]}
-S = {"feature_dim": 256, "hidden_dims": [200, 200], "embedding_dim": 128, "dropout": 0.5}
+M1 = {"kind": "fusion", "n_modalities": 3, "feature_dim": 256, "hidden_dims": [1024, 512]}
+S = {"kind": "siamese", "feature_dim": 256, "hidden_dims": [200, 200], "embedding_dim": 128, "dropout": 0.5}
 STAGES: dict[str, Callable[[], BaseModule]] = {
     "stage 2": lambda: FusionModule(upstream={"encoders": ENCODERS}),
     "stage 3": lambda: SiameseModule(upstream={"encoders": ENCODERS}),
-    "stage 4": lambda: FusionModule(upstream={"encoders": ENCODERS, "fusion": M1, "siamese": S}),
+    "stage 4": lambda: FinalModule(upstream={"encoders": ENCODERS, "fusion": M1, "siamese": S}),
 }
 
 
@@ -112,7 +113,7 @@ def bare(name: str, n_train: int, n_validation: int, epochs: int) -> float:
     def loss_of(rows: Tensor) -> Tensor:
         if isinstance(module, SiameseModule):
             return module._loss(batch(rows), module(batch(rows)))
-        assert isinstance(module, FusionModule)
+        assert isinstance(module, FusionModule | FinalModule)
         return module.loss(module(batch(rows)), labels[rows])
 
     start = time.perf_counter()

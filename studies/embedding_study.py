@@ -23,17 +23,18 @@ from apt_lightning.common.traits import TRAITS, trait_classes, trait_statistics
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.store.precomputed import put_features
-from apt_lightning.data.store.reader import MODALITIES, Store
+from apt_lightning.data.store.reader import MODALITIES, PREPARED, Store
 from apt_lightning.data.synthetic.features import synthetic_features
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.retrieval import retrieve
-from apt_lightning.experiments.ablation import LABEL_NOISE, stage3, stage4
-from apt_lightning.experiments.plan import UNITS, Unit
+from apt_lightning.experiments.ablation_plan import LABEL_NOISE, stage3, stage4
+from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.runner import RunSettings, run
 from apt_lightning.stages.load import load
+from apt_lightning.stages.names import BEST
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.callbacks import BEST, METRICS, best_epoch
+from apt_lightning.training.callbacks import METRICS, best_epoch
 from studies.embedding_tables import CONTROLS, DROPPED, MAX_EPOCHS, PATIENCE, STAGE3, VARIANTS, tables
 
 NOISE = {"visual": 2.0}
@@ -51,10 +52,10 @@ def units(noisy: bool) -> list[Unit]:
 
     Anchors, raw embeddings and modality dropout are studied on clean clips only, to save time.
     """
-    first = [u for u in UNITS if u.name.startswith("stage1")]
+    first = [u for u in run_units() if u.name.startswith("stage1")]
     first = [replace(u, options=("--patience=10", "--data.batch_size=128", "--trainer.max_epochs=50")) for u in first]
     long = (f"--patience={PATIENCE}", f"--trainer.max_epochs={MAX_EPOCHS}", *RATE)
-    by_name = {u.name: u for u in UNITS}
+    by_name = {u.name: u for u in run_units()}
     made = [
         *first,
         by_name["stage2"],
@@ -66,8 +67,8 @@ def units(noisy: bool) -> list[Unit]:
     if not noisy:
         drop, mean = f"--model.modality_dropout={DROPOUT}", "--model.missing_embedding=mean"
         made += [
-            stage3("all", "--model.anchors=all", *long),
-            stage3("soft", f"--model.label_noise={LABEL_NOISE}", *long),
+            stage3("all", tuple(PREPARED), "--model.anchors=all", *long),
+            stage3("soft", tuple(PREPARED), f"--model.label_noise={LABEL_NOISE}", *long),
             stage4("all", siamese="stage3_all"),
             stage4("soft", siamese="stage3_soft"),
             stage4("raw", "--model.normalize_embeddings=false"),

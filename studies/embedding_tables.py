@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.experiments.ablation import LABEL_NOISE
+from apt_lightning.experiments.ablation_plan import LABEL_NOISE
 
 Records = list[dict[str, Any]]
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.tables import number, render
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.results import RunResults, read_run
 from apt_lightning.experiments.runner import RunSettings, run
 from studies.embedding_study import Condition, build_store
@@ -32,7 +32,7 @@ PROTOCOLS = {"official": None, "disjoint": 3}
 
 def train(out: Path, n_clips: int, seed: int) -> dict[tuple[str, float], RunResults]:
     """Train one draw of clips with and without the cue under both protocols; what is complete is not done again."""
-    units = [unit for unit in UNITS if not unit.name.startswith("stage2_")]
+    units = [unit for unit in run_units() if not unit.name.startswith("stage2_")]
     units = [replace(unit, options=QUICK) if unit.name.startswith("stage1") else unit for unit in units]
     found = {}
     for strength in STRENGTHS:

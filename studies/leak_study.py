@@ -24,7 +24,7 @@ from apt_lightning.evaluation.metrics import COLUMNS, comparison_table, score, s
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import COMPARED, Difference, compare
 from apt_lightning.evaluation.tables import interval, number, p_value, render
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.results import read_run
 from apt_lightning.experiments.runner import RunSettings, run
 from studies.embedding_study import Condition, build_store
@@ -44,7 +44,7 @@ def train(out: Path, n_clips: int, seed: int) -> dict[str, Path]:
     store = folder / "store"
     if not (store / "features").is_dir():
         build_store(folder, n_clips, Condition("official", False, seed))
-    units = [replace(unit, options=QUICK) if unit.name.startswith("stage1") else unit for unit in UNITS]
+    units = [replace(unit, options=QUICK) if unit.name.startswith("stage1") else unit for unit in run_units()]
     runs = {}
     for protocol, folds in PROTOCOLS.items():
         settings = RunSettings(

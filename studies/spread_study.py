@@ -16,7 +16,7 @@ from apt_lightning.evaluation.conformal import LEVEL, fit_conformal
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
 from apt_lightning.stages.load import load
-from apt_lightning.training.callbacks import BEST
+from apt_lightning.stages.names import BEST
 from studies.embedding_tables import cell
 
 REGIMES = ("as they are", "one modality missing", "one modality noisy")

@@ -14,33 +14,21 @@ from apt_lightning.common.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
 
-MODALITIES = ("audio", "visual", "text")
-Mask = tuple[bool, bool, bool]
-"""Which of :data:`MODALITIES` the model may use."""
-
-FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "pitch": ("F0",),
-    "loudness": ("loudness", "equivalentSoundLevel"),
-    "voice quality": ("jitter", "shimmer", "HNR", "logRelF0"),
-    "formants": ("F1", "F2", "F3"),
-    "spectrum": ("alphaRatio", "hammarberg", "slope", "spectralFlux"),
-    "cepstrum": ("mfcc",),
-    "timing": ("VoicedSegments", "MeanVoiced", "StddevVoiced", "MeanUnvoiced", "StddevUnvoiced"),
-}
-"""Families of eGeMAPS functionals by how their names begin (groups of Eyben et al. 2016, split further)."""
+Mask = tuple[bool, ...]
+"""Which of the M modalities the model may use."""
 
 
 class Shapley(NamedTuple):
     """Contributions of the modalities to each prediction."""
 
     values: FloatArray
-    """(N, 5, 3) in label units; with ``base`` they add up to the prediction from all modalities."""
+    """(N, 5, M) in label units; with ``base`` they add up to the prediction from all modalities."""
     base: FloatArray
     """(N, 5) prediction without any modality."""
 
 
-def shapley(value: Callable[[Mask], FloatArray]) -> Shapley:
-    """Compute the exact Shapley value of each modality from the model's answers to all 8 subsets.
+def shapley(value: Callable[[Mask], FloatArray], n_modalities: int) -> Shapley:
+    """Compute the exact Shapley value of each modality from the model's answers to all 2^M subsets.
 
     A modality's value is the mean, over the orders in which modalities can be added, of what adding it
     changes (Shapley 1953).
@@ -48,24 +36,24 @@ def shapley(value: Callable[[Mask], FloatArray]) -> Shapley:
     Args:
         value: Takes which modalities the model may use, gives its (N, 5) predictions. A modality that a clip
             lacks anyway changes nothing and gets 0.
+        n_modalities: Their number M.
 
     Raises:
         DataError: If a prediction is not finite.
 
     Example:
-        >>> s = shapley(lambda mask: np.full((1, 5), 0.5 + 0.1 * mask[0] + 0.2 * mask[2]))
+        >>> s = shapley(lambda mask: np.full((1, 5), 0.5 + 0.1 * mask[0] + 0.2 * mask[2]), 3)
         >>> s.values[0, 0].round(3).tolist()
         [0.1, 0.0, 0.2]
     """
-    n = len(MODALITIES)
+    n = n_modalities
     answers: dict[frozenset[int], FloatArray] = {}
     for size in range(n + 1):
         for subset in combinations(range(n), size):
-            mask = (0 in subset, 1 in subset, 2 in subset)
+            mask = tuple(i in subset for i in range(n))
             answers[frozenset(subset)] = answer = np.asarray(value(mask), dtype=np.float64)
             if not np.isfinite(answer).all():
-                names = [MODALITIES[i] for i in subset] or ["no modality"]
-                raise DataError(f"the model's prediction from {', '.join(names)} is not finite")
+                raise DataError(f"the model's prediction from the modalities {list(subset)} of {n} is not finite")
     values = np.zeros((*answers[frozenset()].shape, n))
     for chosen, before in answers.items():
         for i in set(range(n)) - chosen:
@@ -81,7 +69,7 @@ def average_contributions(found: Shapley) -> FloatArray:
         found: From :func:`shapley`.
 
     Returns:
-        (5, 3) mean absolute Shapley values, in label units.
+        (5, M) mean absolute Shapley values, in label units.
 
     Raises:
         DataError: If there is no clip.
@@ -90,31 +78,6 @@ def average_contributions(found: Shapley) -> FloatArray:
         raise DataError("contributions cannot be averaged over no clip")
     mean: FloatArray = np.abs(found.values).mean(axis=0)
     return mean
-
-
-def egemaps_families(names: Sequence[str]) -> dict[str, list[int]]:
-    """Sort functionals into :data:`FAMILIES`.
-
-    Args:
-        names: Names of the 88 functionals, as openSMILE gives them.
-
-    Returns:
-        Family to column numbers.
-
-    Raises:
-        DataError: If a name belongs to no family.
-
-    Example:
-        >>> egemaps_families(["F0semitoneFrom27.5Hz_sma3nz_amean", "F1frequency_sma3nz_amean"])
-        {'pitch': [0], 'formants': [1]}
-    """
-    families: dict[str, list[int]] = {}
-    for column, name in enumerate(names):
-        family = next((f for f, starts in FAMILIES.items() if name.startswith(starts)), None)
-        if family is None:
-            raise DataError(f"{name!r} is no eGeMAPS functional; only eGeMAPSv02 has families here")
-        families.setdefault(family, []).append(column)
-    return {family: families[family] for family in FAMILIES if family in families}
 
 
 def permutation_importance(

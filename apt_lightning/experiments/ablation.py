@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,119 +12,18 @@ import numpy as np
 import torch
 
 from apt_lightning.common.files import write_csv, write_json
-from apt_lightning.evaluation.ensembles import Ensemble, average, late_fusion, ridge_stack
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare, holm
 from apt_lightning.evaluation.spread import System, equal_spread_table
 from apt_lightning.evaluation.tables import interval, number, p_value, render
-from apt_lightning.experiments.plan import STAGE1, UNITS, Unit
-from apt_lightning.experiments.runner import Job, RunSettings, run
+from apt_lightning.experiments.ablation_plan import Variant, ablation_plan
+from apt_lightning.experiments.runner import Job, RunSettings, run, with_modalities
+from apt_lightning.stages.names import BEST
 from apt_lightning.stages.regression import RegressionModule
-from apt_lightning.training.callbacks import BEST, best_epoch
+from apt_lightning.training.callbacks import best_epoch
 
-LABEL_NOISE = 0.05
-"""Standard deviation of a label for soft classes, a third of the labels' own (ours)."""
-EMBEDDING_DIMS = (32, 64, 256)
-"""Besides the paper's 128."""
-RESEED = 1000
-"""From the seed of a stage 2 to that of a second one on the same stage 1."""
-FULL_LENGTH = "--patience=null"
-"""No early stopping: units of the same configuration then train for the same number of steps."""
-
-
-def _weights(mae: int, mse: int, bell: int) -> tuple[str, ...]:
-    return f"--model.mae_weight={mae}", f"--model.mse_weight={mse}", f"--model.bell_weight={bell}"
-
-
-LOSSES = {
-    "mae": ("MAE alone", _weights(1, 0, 0)),
-    "mse": ("MSE alone", _weights(0, 1, 0)),
-    "bell": ("Bell alone", _weights(0, 0, 1)),
-    # As steep near zero as the paper's, but bent within the range of errors: gamma = 1.852 * 2 * sigma^2.
-    "narrow_bell": (
-        "Bell alone, sigma 0.15",
-        (*_weights(0, 0, 1), "--model.bell_sigma=0.15", "--model.bell_gamma=0.08334"),
-    ),
-}
-"""Losses in place of Bell + MSE + MAE: name to title and flags."""
-
-_UNIT = {unit.name: unit for unit in UNITS}
 REFERENCES = {"stage 4": "stage4", "stage 2": "stage2"}
 """What every variant is compared with: the whole method, and the baseline without embeddings."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table."""
-
-    group: str
-    title: str
-    unit: str
-    """Unit whose predictions it is about, or a name of its own for an ensemble of units."""
-    parts: tuple[str, ...] = ()
-    """Units of an ensemble."""
-    rule: Callable[[Sequence[Predictions], Sequence[Predictions]], Ensemble] | None = None
-    """How their validation and test predictions are taken together."""
-
-
-def stage3(name: str, *options: str) -> Unit:
-    """Stage 3 with further flags."""
-    return replace(_UNIT["stage3"], name=f"stage3_{name}", options=options)
-
-
-def stage4(name: str, *options: str, fusion: str = "stage2", siamese: str = "stage3") -> Unit:
-    """Stage 4 with further flags, on other earlier stages."""
-    needs = {"fusion_ckpt": fusion, "siamese_ckpt": siamese}
-    return replace(_UNIT["stage4"], name=f"stage4_{name}", needs=needs, options=options)
-
-
-ENSEMBLES = (
-    Variant("ensembles", "mean of two stages 2", "two_stages2", ("stage2", "stage2_again"), average),
-    Variant("ensembles", "late fusion of stage 1, weights of each trait", "late_fusion", STAGE1, late_fusion),
-    Variant("ensembles", "ridge on the scores of stage 1", "ridge_stack", STAGE1, ridge_stack),
-)
-"""What two trainings or stage 1 alone give without embeddings."""
-
-
-def _plan() -> tuple[list[Unit], list[Variant]]:
-    units, variants = list(UNITS), []
-    subsets = {"audio": "A", "visual": "V", "text": "T"}
-    variants += [Variant("modalities", f"{short} (stage 1)", f"stage1_{name}") for name, short in subsets.items()]
-    variants += [
-        Variant("modalities", f"{unit.title} (stage 2)", unit.name) for unit in UNITS if unit.name.startswith("stage2_")
-    ]
-    variants.append(Variant("modalities", "A+V+T (stage 2)", "stage2"))
-    for unit in [unit for unit in UNITS if unit.name.startswith("stage2_")]:
-        name = unit.name.removeprefix("stage2_")
-        third = stage3(name, *unit.options)
-        units += [replace(third, needs=unit.needs), stage4(name, fusion=unit.name, siamese=third.name)]
-        variants.append(Variant("modalities", f"{unit.title} (stage 4)", f"stage4_{name}"))
-    variants.append(Variant("embeddings", "trained: the method (stage 4)", "stage4"))
-    for title in ("untrained", "none"):
-        units.append(stage4(title, f"--model.embeddings={title}"))
-        variants.append(Variant("embeddings", f"{title}, as many parameters", f"stage4_{title}"))
-    for title in ("trained", "untrained", "none"):
-        units.append(stage4(f"steps_{title}", f"--model.embeddings={title}", FULL_LENGTH))
-        variants.append(Variant("embeddings, equal steps", f"{title}, as many parameters", f"stage4_steps_{title}"))
-    units.append(replace(_UNIT["stage2"], name="stage2_again", reseed=RESEED))
-    variants += ENSEMBLES
-    mining = {
-        "all": ("anchors", "all", "--model.anchors=all"),
-        "soft": ("anchors", f"extreme, label noise {LABEL_NOISE}", f"--model.label_noise={LABEL_NOISE}"),
-    }
-    sizes = {f"dim{size}": ("embedding size", str(size), f"--model.embedding_dim={size}") for size in EMBEDDING_DIMS}
-    for name, (group, title, option) in {**mining, **sizes}.items():
-        units += [stage3(name, option), stage4(name, siamese=f"stage3_{name}")]
-        variants.append(Variant(group, title, f"stage4_{name}"))
-    for name, (title, options) in LOSSES.items():
-        units.append(replace(_UNIT["stage2"], name=f"stage2_{name}", options=options))
-        units.append(stage4(name, *options, fusion=f"stage2_{name}"))
-        variants.append(Variant("loss of stages 2 and 4", title, f"stage4_{name}"))
-    return units, variants
-
-
-ABLATION_UNITS, VARIANTS = _plan()
-"""What ``apt ablate`` trains, the units of ``apt run`` first, and what its table shows."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +52,12 @@ def ablate(settings: RunSettings) -> list[Row]:
     Returns:
         Rows in the order of the variants.
     """
-    jobs = run(settings, ABLATION_UNITS)
-    found = {variant.unit: _result(jobs, variant, len(settings.seeds)) for variant in VARIANTS}
+    settings = with_modalities(settings)
+    units, variants = ablation_plan(settings.modalities or ())
+    jobs = run(settings, units)
+    found = {variant.unit: _result(jobs, variant, len(settings.seeds)) for variant in variants}
     rows = []
-    for variant in VARIANTS:
+    for variant in variants:
         parameters, validation, test, validated = found[variant.unit]
         against = {
             name: compare(found[unit][2], test, paired_seeds=True)
@@ -187,7 +88,7 @@ def _result(
         ]
         figures = [_accuracy(ensemble.validation) for ensemble in made]
         tables = [[ensemble.test for ensemble in made], [ensemble.validation for ensemble in made]]
-        later = [folders[0] for unit, folders in zip(variant.parts, parts, strict=True) if unit not in STAGE1]
+        later = [folders[0] for unit, folders in zip(variant.parts, parts, strict=True) if unit.startswith("stage2")]
         parameters = made[0].parameters + sum(trained_parameters(folder / BEST) for folder in later)
     per_seed = len(figures) // n_seeds
     test, validated = (

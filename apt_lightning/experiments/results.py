@@ -19,7 +19,7 @@ from apt_lightning.evaluation.metrics import METRICS, Scores, score
 from apt_lightning.evaluation.neighbours import neighbour_systems, neighbours, same_source_note
 from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import FOLDS, read_settings
 
 FloatArray = npt.NDArray[np.float64]
@@ -119,7 +119,7 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     suffixes = [""] if folds is None else [f"_fold{i}" for i in range(1, folds + 1)]
     systems: dict[str, list[Predictions]] = {}
     for seed in settings["seeds"]:
-        for unit in UNITS:
+        for unit in run_units(settings["modalities"]):
             files = [path / f"seed{seed}{s}" / unit.name / f"predictions_{split}.csv" for s in suffixes]
             if unit.config != "stage3" and all(file.is_file() for file in files):
                 parts = [read_predictions(file) for file in files]

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from apt_lightning.common.files import locked, write_json
 from apt_lightning.common.processes import die_with, launched_tasks
 from apt_lightning.common.version import __version__
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
-from apt_lightning.data.store.reader import Store
-from apt_lightning.experiments.plan import UNITS, Unit
-from apt_lightning.training.callbacks import BEST, LAST
+from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.experiments.plan import Unit, run_units
+from apt_lightning.stages.names import LAST
 from apt_lightning.training.run_folder import LOCK
 
 DONE = "done.json"
@@ -41,6 +41,8 @@ class RunSettings:
     """Run folder."""
     stages: str = "configs"
     """Folder of the stage YAMLs; those that it lacks are the package's own (`apt configs`)."""
+    modalities: list[str] | None = None
+    """Which modalities of the store, in the order in which they are joined; all if not given."""
     overlay: str | None = None
     """Folder of YAMLs of the same names that hold only what differs."""
     seeds: list[int] = field(default_factory=lambda: [42])
@@ -75,7 +77,22 @@ def protocols(settings: RunSettings, store: Store) -> list[tuple[str, list[str]]
     return [(f"_fold{i}", [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
-def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
+def with_modalities(settings: RunSettings) -> RunSettings:
+    """Settings that name the modalities: those of the store where none were chosen.
+
+    Raises:
+        StoreError: If the store lacks one.
+        UsageError: If one is named twice, or none.
+    """
+    store = Store.open(settings.store)
+    modalities = list(store.modalities) if settings.modalities is None else settings.modalities
+    store.columns(modalities)
+    if not modalities or len(set(modalities)) != len(modalities):
+        raise UsageError(f"`--modalities` must name each modality once, got {modalities}")
+    return replace(settings, modalities=modalities)
+
+
+def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
     """All jobs, each after those whose checkpoints it takes.
 
     Raises:
@@ -87,11 +104,11 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
             base = Path(settings.out, f"seed{seed}{suffix}")
             keys: dict[str, str] = {}
             for unit in units:
-                files = [find_config(Path(settings.stages, f"{unit.config}.yaml"))]
+                files = [stage_file(settings.stages, unit)]
                 if not files[0].is_file():
-                    raise UsageError(f"no {files[0]}; `--stages` is the folder of the six stage YAMLs")
+                    raise UsageError(f"no {files[0]}; `--stages` is the folder of the stage YAMLs")
                 if settings.overlay is not None:
-                    files += [f for f in [find_config(Path(settings.overlay, f"{unit.config}.yaml"))] if f.is_file()]
+                    files += [file for file in [stage_file(settings.overlay, unit)] if file.is_file()]
                 flags = [
                     f"--seed_everything={seed + unit.reseed}",
                     f"--data.seed={seed + unit.reseed}",
@@ -105,14 +122,19 @@ def plan(settings: RunSettings, units: Sequence[Unit] = UNITS) -> Iterator[Job]:
                     store.fingerprint,
                     content,
                     flags,
-                    [keys[n] for n in unit.needs.values()],
+                    [keys[name] for name in unit.earlier],
                 ]
                 keys[unit.name] = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
-                inputs = [f"--model.{name}={base / earlier / BEST}" for name, earlier in unit.needs.items()]
                 folder = base / unit.name
                 arguments = [f"--config={file}" for file in files]
-                arguments += [f"--run_dir={folder}", f"--data.store={settings.store}", *flags, *inputs]
+                arguments += [f"--run_dir={folder}", f"--data.store={settings.store}", *flags, *unit.inputs(base)]
                 yield Job(unit, folder, arguments, keys[unit.name])
+
+
+def stage_file(folder: str, unit: Unit) -> Path:
+    """The YAML of a unit in a folder: one of the unit's own name, or that of its stage."""
+    own = find_config(Path(folder, f"{unit.name}.yaml"))
+    return own if own.is_file() else find_config(Path(folder, f"{unit.config}.yaml"))
 
 
 def read_yaml_text(path: Path) -> str:
@@ -132,12 +154,12 @@ def is_done(job: Job) -> bool:
     return _key(job.folder / DONE) == job.key
 
 
-def run(settings: RunSettings, units: Sequence[Unit] = UNITS) -> list[Job]:
+def run(settings: RunSettings, units: Sequence[Unit] | None = None) -> list[Job]:
     """Train, validate and test every unit that is not done.
 
     Args:
         settings: What to train.
-        units: Which units, each after those that it needs.
+        units: Which units, each after those that it needs; those of the paper's Table 1 if not given.
 
     Returns:
         All jobs, done.
@@ -150,11 +172,13 @@ def run(settings: RunSettings, units: Sequence[Unit] = UNITS) -> list[Job]:
         raise UsageError(
             "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
         )
-    jobs = list(plan(settings, units))
+    settings = with_modalities(settings)
+    jobs = list(plan(settings, units or run_units(settings.modalities or ())))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK):
-        write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings)})
+        paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
+        write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})
         complete(jobs, settings.isolate)
     return jobs
 
@@ -202,10 +226,25 @@ def read_settings(out: str | os.PathLike[str]) -> RunSettings:
     """
     try:
         content = json.loads(Path(out, RUN).read_text(encoding="utf-8"))
+        content.setdefault("modalities", list(PREPARED))  # runs of 0.1 did not say
         known = {item.name: content[item.name] for item in fields(RunSettings)}
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{os.fspath(out)} is no run folder: it has no {RUN}; `apt run` makes one") from None
-    return RunSettings(**known | {"out": os.fspath(out)})
+    paths = {name: _found(known[name], Path(out)) for name in ("store", "stages", "overlay")}
+    return RunSettings(**known | paths | {"out": os.fspath(out)})
+
+
+def _kept(path: str | None, out: Path) -> str | None:
+    """A path as it is kept in a run: relative to the run where both may move together, else absolute."""
+    if path is None or not Path(path).exists():  # a name of the package's configs
+        return path
+    place, around = Path(path).resolve(), out.resolve().parent
+    return os.path.relpath(place, out.resolve()) if place.is_relative_to(around) else str(place)
+
+
+def _found(path: str | None, out: Path) -> str | None:
+    """A path that :func:`_kept` wrote; from the working folder where it is not there, as version 0.1 wrote it."""
+    return str(out / path) if path and (out / path).exists() else path
 
 
 def _key(path: Path) -> str | None:

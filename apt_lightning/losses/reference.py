@@ -45,6 +45,7 @@ class ReferenceLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = TraitClasses(anchors, mean, sd, n_traits)
+        self.statistics: MiningStatistics | None = None
 
     def set_statistics(self, mean: Tensor | Sequence[float], sd: Tensor | Sequence[float]) -> None:
         """Set the training split's (T,) means and deviations, which cut the classes; kept in checkpoints."""
@@ -73,7 +74,7 @@ class ReferenceLoss(nn.Module):
         if valid is not None:
             embeddings, labels = embeddings[valid], labels[valid]
         total = embeddings.sum() * 0
-        self.statistics = MiningStatistics(*torch.zeros(2, self.classes.n_traits, dtype=torch.long))
+        statistics = self.statistics = MiningStatistics(*torch.zeros(2, self.classes.n_traits, dtype=torch.long))
         allowed = torch.tensor(self.classes.anchor_classes, device=labels.device)
         for trait, classes in enumerate(self.classes(labels).unbind(dim=1)):
             labelled = classes != UNLABELLED
@@ -82,8 +83,8 @@ class ReferenceLoss(nn.Module):
             if len(anchors):
                 loss, with_pairs = self.trait_loss(TraitRows(embeddings[labelled], own, anchors))
                 total = total + loss
-                self.statistics.anchors[trait] = len(anchors)
-                self.statistics.with_pairs[trait] = len(torch.unique(with_pairs))
+                statistics.anchors[trait] = len(anchors)
+                statistics.with_pairs[trait] = len(torch.unique(with_pairs))
         return total / self.classes.n_traits
 
     def trait_loss(self, rows: TraitRows) -> tuple[Tensor, Tensor]:

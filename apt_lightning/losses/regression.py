@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RegressionTerms:
+    """Constants of the regression loss.
+
+    Raises:
+        UsageError: If ``bell_sigma`` is not positive, or a weight is negative.
+    """
+
+    mae_weight: float = 1.0
+    """Weight of the mean absolute error."""
+    mse_weight: float = 1.0
+    """Weight of the mean squared error."""
+    bell_weight: float = 1.0
+    """Weight of the bell."""
+    bell_sigma: float = 9.0
+    """Width sigma of the bell, in label units."""
+    bell_gamma: float = 300.0
+    """Height gamma of the bell."""
+
+    def __post_init__(self) -> None:
+        if not self.bell_sigma > 0:
+            raise UsageError(f"`loss.bell_sigma` must be positive, got {self.bell_sigma}")
+        weights = self.mae_weight, self.mse_weight, self.bell_weight
+        if not min(weights) >= 0:
+            raise UsageError(
+                f"`loss.mae_weight`, `loss.mse_weight` and `loss.bell_weight` must be 0 or more, got {weights}"
+            )
 
 
 class RegressionLoss(nn.Module):
@@ -16,42 +47,17 @@ class RegressionLoss(nn.Module):
     near 0.1 to 0.2.
 
     Args:
-        mae_weight: Weight of the mean absolute error.
-        mse_weight: Weight of the mean squared error.
-        bell_weight: Weight of the bell.
-        bell_sigma: Width sigma of the bell, in label units.
-        bell_gamma: Height gamma of the bell.
-
-    Raises:
-        UsageError: If ``bell_sigma`` is not positive, or a weight is negative.
+        terms: Weights of the three terms, and shape of the bell.
 
     Example:
-        >>> loss = RegressionLoss(bell_weight=0.0)
+        >>> loss = RegressionLoss(RegressionTerms(bell_weight=0.0))
         >>> loss(torch.full((2, 5), 0.5), torch.full((2, 5), 0.7))  # 0.2 + 0.04
         tensor(0.2400)
     """
 
-    def __init__(
-        self,
-        mae_weight: float = 1.0,
-        mse_weight: float = 1.0,
-        bell_weight: float = 1.0,
-        bell_sigma: float = 9.0,
-        bell_gamma: float = 300.0,
-    ) -> None:
+    def __init__(self, terms: RegressionTerms = RegressionTerms()) -> None:
         super().__init__()
-        if not bell_sigma > 0:
-            raise UsageError(f"Expected `bell_sigma` to be positive, but got {bell_sigma}.")
-        if min(mae_weight, mse_weight, bell_weight) < 0:
-            raise UsageError(
-                "Expected `mae_weight`, `mse_weight` and `bell_weight` to be 0 or more, "
-                f"but got {mae_weight}, {mse_weight} and {bell_weight}."
-            )
-        self.mae_weight = mae_weight
-        self.mse_weight = mse_weight
-        self.bell_weight = bell_weight
-        self.bell_sigma = bell_sigma
-        self.bell_gamma = bell_gamma
+        self.terms = terms
 
     def forward(self, scores: Tensor, traits: Tensor) -> Tensor:
         """Compute the loss.
@@ -69,6 +75,6 @@ class RegressionLoss(nn.Module):
         error = torch.where(labelled, scores.to(dtype) - traits.nan_to_num().to(dtype), 0.0)
         square = error.square()
         # expm1 keeps the digits that 1 - exp(-1e-6) would lose.
-        bell = -self.bell_gamma * torch.expm1(-square / (2 * self.bell_sigma**2))
-        loss = self.mae_weight * error.abs() + self.mse_weight * square + self.bell_weight * bell
+        bell = -self.terms.bell_gamma * torch.expm1(-square / (2 * self.terms.bell_sigma**2))
+        loss = self.terms.mae_weight * error.abs() + self.terms.mse_weight * square + self.terms.bell_weight * bell
         return loss.sum() / labelled.sum().clamp(min=1)

@@ -1,17 +1,13 @@
 """The paper's networks as plain ``nn.Module`` classes (section 2 of the method)."""
 
-from apt_lightning.networks.encoders import (
-    ENCODERS,
-    FrameEncoder,
-    ModalityEncoders,
-    TokenEncoder,
-    VectorEncoder,
-)
+from apt_lightning.networks.build import NETWORKS, build
+from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder, VectorEncoder
 from apt_lightning.networks.fusion import FinalNet, FusionNet
+from apt_lightning.networks.modality_encoders import ModalityEncoders
 from apt_lightning.networks.siamese import SiameseNet
 
 __all__ = [
-    "ENCODERS",
+    "NETWORKS",
     "FinalNet",
     "FrameEncoder",
     "FusionNet",
@@ -19,4 +15,5 @@ __all__ = [
     "SiameseNet",
     "TokenEncoder",
     "VectorEncoder",
+    "build",
 ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import UsageError
 from apt_lightning.networks.frames import augment_frames, centre_crop, resize
 from apt_lightning.networks.layers import dense, initialise
@@ -37,6 +35,7 @@ class VectorEncoder(nn.Module):
         self.register_buffer("low", torch.zeros(dim))
         self.register_buffer("high", torch.ones(dim))
         self.layers = dense([dim, *hidden_dims, output_dim])
+        self.output_dim = output_dim
         initialise(self)
 
     def fit_range(self, values: Tensor) -> None:
@@ -88,6 +87,7 @@ class FrameEncoder(nn.Module):
         self.backbone.fc = nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.layers = dense([width, output_dim])
+        self.output_dim = output_dim
         initialise(self)
         self.backbone.to(memory_format=torch.channels_last)
 
@@ -139,6 +139,7 @@ class TokenEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(dim, hidden_dim, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(2 * hidden_dim, 1)
+        self.output_dim = 2 * hidden_dim
         initialise(self)
 
     @property
@@ -158,46 +159,3 @@ class TokenEncoder(nn.Module):
         weights = energy.masked_fill(padding, -torch.inf).softmax(dim=1)
         context: Tensor = torch.einsum("bk,bkh->bh", weights, hidden)
         return context
-
-
-ENCODERS: Mapping[str, type[nn.Module]] = {
-    "vector": VectorEncoder,
-    "frames": FrameEncoder,
-    "tokens": TokenEncoder,
-}
-"""Encoder of each kind of input. A specification is ``{"kind": ..., **arguments}``, plain data."""
-
-
-def build_encoder(specification: Mapping[str, Any]) -> nn.Module:
-    """Build the encoder that a plain-data specification names."""
-    arguments = dict(specification)
-    return ENCODERS[arguments.pop("kind")](**arguments)
-
-
-class ModalityEncoders(nn.Module):
-    """The encoders of several modalities side by side: the frozen part of stages 2 to 4.
-
-    Args:
-        specifications: Modality name to encoder specification.
-    """
-
-    def __init__(self, specifications: Mapping[str, Mapping[str, Any]]) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleDict({name: build_encoder(spec) for name, spec in specifications.items()})
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Names, in the order of the feature columns."""
-        return tuple(self.encoders)
-
-    @property
-    def vocabulary(self) -> list[str] | None:
-        """Words of the text encoder's table; None if no encoder reads words."""
-        for encoder in self.encoders.values():
-            if isinstance(encoder, TokenEncoder):
-                return encoder.vocabulary
-        return None
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Encode a raw batch to (B, M, 256); rows of absent modalities hold numbers that no stage reads."""
-        return torch.stack([encoder(*batch.inputs[name]) for name, encoder in self.encoders.items()], dim=1)

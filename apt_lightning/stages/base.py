@@ -18,7 +18,7 @@ from apt_lightning.common.version import __version__
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import Store
-from apt_lightning.networks.encoders import ModalityEncoders, TokenEncoder
+from apt_lightning.networks import ModalityEncoders, TokenEncoder
 from apt_lightning.stages.checkpoint import FORMAT, StageFile, read_stage, restore
 from apt_lightning.stages.frozen import FrozenFeatures, frozen_features
 from apt_lightning.stages.resume import take_over
@@ -63,7 +63,7 @@ class BaseModule(LightningModule):
         self.weight_decay = weight_decay
         self.register_buffer("trait_mean", torch.full((5,), 0.5))
         self.register_buffer("trait_sd", torch.full((5,), 0.15))
-        self.entry: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
         self._frozen: list[str] = []
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
@@ -80,9 +80,14 @@ class BaseModule(LightningModule):
         # Without the specification a stage takes its networks from the store, or from files.
         if not isinstance(file.hparams.get("upstream", file.hparams.get("encoder")), dict):
             raise CheckpointError(f"{file.path} does not say what its networks are")
-        module = restore(lambda: cls(**file.hparams), file.state, file.path)
-        module.entry = dict(file.entry)
+        module = restore(lambda: cls(**cls.arguments(file.hparams)), file.state, file.path)
+        module.metadata = dict(file.metadata)
         return module
+
+    @classmethod
+    def arguments(cls, hparams: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor from a checkpoint's plain data."""
+        return hparams
 
     @classmethod
     @override
@@ -92,7 +97,7 @@ class BaseModule(LightningModule):
 
     @property
     def stage(self) -> str:
-        """Name of the stage, a key of :data:`apt_lightning.stages.checkpoint.COMMANDS`."""
+        """Name of the stage, see :mod:`apt_lightning.stages.names`."""
         raise NotImplementedError
 
     @property
@@ -186,7 +191,7 @@ class BaseModule(LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["apt"] = {
-            **self.entry,
+            **self.metadata,
             "format": FORMAT,
             "version": __version__,
             "stage": self.stage,
@@ -197,7 +202,7 @@ class BaseModule(LightningModule):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.entry = dict(checkpoint.get("apt", {}))
+        self.metadata = dict(checkpoint.get("apt", {}))
         take_over(self.trainer, self, checkpoint)
 
     def features(self, store: Store) -> FrozenFeatures | None:

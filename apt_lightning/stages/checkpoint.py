@@ -14,26 +14,21 @@ from torch import Tensor, nn
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.files import replacing
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.stages.find import find_checkpoint
+from apt_lightning.stages.names import command_of, fits, is_stage
 from apt_lightning.stages.plain_file import PlainFileError, read_plain
+from apt_lightning.stages.upgrade import upgrade
 
 M = TypeVar("M", bound=nn.Module)
 
-FORMAT = 1
-"""Version of the ``apt`` entry of a checkpoint."""
+FORMAT = 2
+"""Version of the ``apt`` entry of a checkpoint; of version 1, see :mod:`apt_lightning.stages.upgrade`."""
+PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt")
+"""Settings that name earlier stages' files: where a stage was made from, never followed."""
 MAX_WEIGHTS = 10_000
 """Weights and buffers; three ResNet-152 have 2 800."""
 MAX_SETTINGS, MAX_TEXT, MAX_NUMBER = 64, 4096, 1e9
 """Entries of a container of settings, letters of a text, and the bound of a number."""
-
-COMMANDS = {
-    "audio": "apt fit --config configs/stage1_audio.yaml",
-    "visual": "apt fit --config configs/stage1_visual.yaml",
-    "text": "apt fit --config configs/stage1_text.yaml",
-    "fusion": "apt fit --config configs/stage2.yaml",
-    "siamese": "apt fit --config configs/stage3.yaml",
-    "final": "apt fit --config configs/stage4.yaml",
-}
-"""Stage name to the command that makes its checkpoint."""
 
 
 class StageFile(NamedTuple):
@@ -41,12 +36,12 @@ class StageFile(NamedTuple):
 
     path: str
     stage: str
-    """A key of :data:`COMMANDS`."""
+    """As in :mod:`apt_lightning.stages.names`."""
     networks: dict[str, Any]
     """Plain-data specifications of all networks in the file."""
     hparams: dict[str, Any]
     state: dict[str, Tensor]
-    entry: dict[str, Any]
+    metadata: dict[str, Any]
     """The whole ``apt`` entry: traits, versions, text source, conformal intervals."""
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
@@ -59,12 +54,13 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     """Read a checkpoint and check what it claims to be, see :func:`read_checkpoint`.
 
     Args:
-        path: Checkpoint file.
+        path: Checkpoint file, or a folder as of :func:`~apt_lightning.stages.find.find_checkpoint`.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
+    path = find_checkpoint(path)
     content = read_checkpoint(path, *stages)
     entry = content["apt"]
     return StageFile(
@@ -86,7 +82,7 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
     path = os.fspath(path)
-    hint = " or ".join(f"`{COMMANDS[stage]}`" for stage in stages) or "`apt run`"
+    hint = " or ".join(f"`{command_of(stage)}`" for stage in stages) or "`apt run`"
     if not Path(path).is_file():
         name = "/".join(stages) or "any"
         raise CheckpointError(f"no checkpoint of stage {name} at {path}; make it with {hint}")
@@ -97,21 +93,24 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
     entry = content.get("apt") if isinstance(content, dict) else None
     if not isinstance(entry, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program; make one with {hint}")
-    if entry.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {_short(entry.get('format'))}, this program reads {FORMAT}")
+    version = entry.get("format")
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise CheckpointError(f"{path} has format {_short(version)}, this program reads 1 to {FORMAT}")
+    if version == 1:
+        upgrade(content)
     stage = entry.get("stage")
-    if not isinstance(stage, str) or stage not in COMMANDS or (stages and stage not in stages):
+    if not isinstance(stage, str) or not is_stage(stage) or (stages and not fits(stage, *stages)):
         raise CheckpointError(
-            f"{path} is a checkpoint of stage {_short(stage)}, but {' or '.join(stages or COMMANDS)!r} is needed;"
+            f"{path} is a checkpoint of stage {_short(stage)}, but {' or '.join(stages) or 'one of 1 to 4'} is needed;"
             f" make it with {hint}"
         )
-    if entry.get("traits") != list(TRAITS):
+    if not isinstance(entry.get("traits"), list) or entry["traits"] != list(TRAITS):
         raise CheckpointError(f"{path} orders the traits {_short(entry.get('traits'))}, this program {list(TRAITS)}")
     hparams = content.get("hyper_parameters")
     if not isinstance(entry.get("networks"), dict) or not isinstance(hparams, dict):
         raise CheckpointError(f"{path} does not say what its networks are; make it again with {hint}")
     hparams = {str(key): value for key, value in hparams.items() if not str(key).startswith("_")}
-    content["hyper_parameters"] = {k: None if k.endswith("_ckpt") else value for k, value in hparams.items()}
+    content["hyper_parameters"] = {k: None if k in PATHS else value for k, value in hparams.items()}
     try:
         made_by = content.get("pytorch-lightning_version", "2.0")
         if not isinstance(made_by, str) or not re.fullmatch(r"2\.[0-9a-z.+]{1,30}", made_by):
@@ -209,7 +208,7 @@ def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> N
         torch.save(content, part)
 
 
-def update_entry(path: str | os.PathLike[str], **values: Any) -> None:
+def update_metadata(path: str | os.PathLike[str], **values: Any) -> None:
     """Add plain data to the ``apt`` entry of a finished checkpoint, such as conformal intervals."""
     content = read_checkpoint(path)
     content["apt"].update(values)

@@ -17,7 +17,7 @@ from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import TEMPORARY, locked, replacing
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.networks.encoders import FrameEncoder, ModalityEncoders
+from apt_lightning.networks import FrameEncoder, ModalityEncoders
 
 CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""

@@ -6,8 +6,10 @@ import os
 
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import read_stage
+from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.modality import ModalityModule
+from apt_lightning.stages.names import STAGE2, STAGE3, STAGE4
 from apt_lightning.stages.siamese import SiameseModule
 
 
@@ -24,8 +26,8 @@ def load(path: str | os.PathLike[str]) -> BaseModule:
 def module_class(stage: str) -> type[BaseModule]:
     """The class of a stage."""
     classes: dict[str, type[BaseModule]] = {
-        "fusion": FusionModule,
-        "final": FusionModule,
-        "siamese": SiameseModule,
+        STAGE2: FusionModule,
+        STAGE3: SiameseModule,
+        STAGE4: FinalModule,
     }
     return classes.get(stage, ModalityModule)

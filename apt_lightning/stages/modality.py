@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -10,21 +11,27 @@ from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.losses.regression import RegressionLoss
-from apt_lightning.networks.encoders import TokenEncoder, VectorEncoder, build_encoder
+from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.rows import N_FUNCTIONALS
+from apt_lightning.losses.regression import RegressionTerms
+from apt_lightning.networks import TokenEncoder, VectorEncoder, build
 from apt_lightning.stages.distributed import share_of_mean
+from apt_lightning.stages.names import stage1
 from apt_lightning.stages.regression import RegressionModule
 
 
 class ModalityModule(RegressionModule):
-    """Audio, visual or text encoder with its head (paper section 2, stage-1 rows).
+    """The encoder of one modality with its head (paper section 2, stage-1 rows).
 
     The encoder follows what the store holds: functionals or features made elsewhere go through dense layers,
     frames through a ResNet, words through a Bi-GRU with attention. A clip that lacks the modality gets the
     training mean and takes no part in the loss.
 
+    The networks of audio and visual stand from the start, for functionals and frames; those of other modalities, or
+    for features made elsewhere in place of ours, are made when the data are there, in :meth:`setup`.
+
     Args:
-        modality: Which modality.
+        modality: Name of a modality of the store: ``audio``, ``visual``, ``text`` or one added to it.
         backbone: torchvision ResNet per frame.
         hidden_dims: Hidden layers of the dense encoder.
         gru_dim: Units of the GRU per direction.
@@ -33,21 +40,22 @@ class ModalityModule(RegressionModule):
         frame_size: Height and width to which frames are resized.
         crop: Side of the square crop of the frames, pixels: random in training, else the centre.
         head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
-        mae_weight: Weight of L_mae.
-        mse_weight: Weight of L_mse.
-        bell_weight: Weight of L_bell.
-        bell_sigma: Width of the bell.
-        bell_gamma: Height of the bell.
+        loss: Weights of L_mae, L_mse and L_bell, and shape of the bell.
         lr: Initial learning rate.
         final_lr: Learning rate of the last epoch.
         weight_decay: L2 penalty on the weights of dense layers.
         compile: Train the encoder compiled by ``torch.compile``; the first steps then take a minute.
         encoder: Specification of the encoder. Filled in from the data and kept in the checkpoint; do not set it.
+
+    Example:
+        >>> module = ModalityModule("audio", hidden_dims=[64])
+        >>> module.stage, sum(p.numel() for p in module.parameters())
+        ('stage1_audio', 23621)
     """
 
     def __init__(
         self,
-        modality: Literal["audio", "visual", "text"],
+        modality: str,
         backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50",
         hidden_dims: list[int] = [1024],  # noqa: B006  (plain data for jsonargparse; never changed)
         gru_dim: int = 128,
@@ -56,20 +64,16 @@ class ModalityModule(RegressionModule):
         frame_size: list[int] = [140, 248],  # noqa: B006
         crop: int = 128,
         head_scale: float = 0.1,
-        mae_weight: float = 1.0,
-        mse_weight: float = 1.0,
-        bell_weight: float = 1.0,
-        bell_sigma: float = 9.0,
-        bell_gamma: float = 300.0,
+        loss: RegressionTerms = RegressionTerms(),  # noqa: B008  (frozen)
         lr: float = 1e-3,
         final_lr: float = 1e-4,
         weight_decay: float = 5e-4,
         compile: bool = False,
         encoder: dict[str, Any] | None = None,
     ) -> None:
-        loss = RegressionLoss(mae_weight, mse_weight, bell_weight, bell_sigma, bell_gamma)
         super().__init__(loss, lr, final_lr, weight_decay)
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="loss")
+        self.save_hyperparameters({"loss": asdict(loss)})  # plain data
         self.modality = modality
         self.backbone = backbone
         self.hidden_dims = hidden_dims
@@ -79,19 +83,21 @@ class ModalityModule(RegressionModule):
         self.frame_size = frame_size
         self.crop = crop
         self.head_scale = head_scale
+        self._restored = encoder is not None
+        if encoder is None:
+            encoder = self._specification(PREPARED.get(modality, "vector"))
         if encoder is not None:
             self._configure_networks(encoder)
 
     def _configure_networks(self, specification: dict[str, Any]) -> None:
         self.hparams["encoder"] = specification
-        self.encoder = build_encoder(specification)
-        tokens = specification["kind"] == "tokens"
-        self.configure_head(2 * specification["hidden_dim"] if tokens else specification["output_dim"], self.head_scale)
+        self.encoder = build(specification)
+        self.configure_head(self.encoder.output_dim, self.head_scale)
 
     @property
     @override
     def stage(self) -> str:
-        return self.modality
+        return stage1(self.modality)
 
     @property
     @override
@@ -105,18 +111,23 @@ class ModalityModule(RegressionModule):
 
     @override
     def setup(self, stage: str) -> None:
-        fresh = not hasattr(self, "encoder")
+        fresh = not self._restored
         if fresh:
-            self._configure_networks(self._specification())
+            store = self.data.store
+            store.columns([self.modality])  # refuses one that it lacks
+            specification = self._specification(store.kinds[self.modality], store)
+            if specification is not None and specification != self.hparams["encoder"]:
+                self._configure_networks(specification)
+            self._restored = True
         super().setup(stage)
         if fresh:
             self._fit_inputs()
         if stage == "fit" and self.hparams["compile"]:
             self.encoder.compile()  # in place: the names in the checkpoint stay
 
-    def _specification(self) -> dict[str, Any]:
-        store = self.data.store
-        match store.kinds[self.modality]:
+    def _specification(self, kind: str, store: Store | None = None) -> dict[str, Any] | None:
+        """What encodes inputs of a kind; None if a size is the store's, and there is none."""
+        match kind:
             case "frames":
                 return {
                     "kind": "frames",
@@ -127,6 +138,8 @@ class ModalityModule(RegressionModule):
                     "crop": self.crop,
                 }
             case "tokens":
+                if store is None:
+                    return None
                 n_words, dim = store.text.vectors.shape
                 return {
                     "kind": "tokens",
@@ -137,12 +150,11 @@ class ModalityModule(RegressionModule):
                     "dropout": self.dropout,
                 }
             case _:
-                return {
-                    "kind": "vector",
-                    "dim": store.vectors(self.modality).shape[1],
-                    "hidden_dims": list(self.hidden_dims),
-                    "output_dim": self.output_dim,
-                }
+                if store is None and kind != "functionals":
+                    return None
+                dim = N_FUNCTIONALS if store is None else store.vectors(self.modality).shape[1]
+                sizes = {"hidden_dims": list(self.hidden_dims), "output_dim": self.output_dim}
+                return {"kind": "vector", "dim": dim, **sizes}
 
     def _fit_inputs(self) -> None:
         """Take the scaling from the training split, or the word table from the store."""
@@ -157,7 +169,7 @@ class ModalityModule(RegressionModule):
             encoder.table.copy_(torch.tensor(text.vectors))
             words = "\n".join(text.words).encode("utf-8")
             encoder.words.copy_(torch.frombuffer(bytearray(words), dtype=torch.uint8))
-            self.entry["text_source"] = self.data.store.text_source
+            self.metadata["text_source"] = self.data.store.text_source
 
     @override
     def forward(self, batch: Batch) -> Tensor:

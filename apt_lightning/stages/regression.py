@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from apt_lightning.common.batch import Batch
 from apt_lightning.common.traits import SHORT
 from apt_lightning.evaluation.metrics import flat_metrics, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions
-from apt_lightning.losses.regression import RegressionLoss
+from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 from apt_lightning.networks.layers import initialise
 from apt_lightning.stages.base import BaseModule
 
@@ -28,7 +30,7 @@ class RegressionModule(BaseModule):
     [0, 1] for these figures only.
 
     Args:
-        loss: The regression loss.
+        loss: Constants of the regression loss.
         lr: Initial learning rate.
         final_lr: Learning rate of the last epoch.
         weight_decay: L2 penalty on the weights of dense layers.
@@ -36,13 +38,18 @@ class RegressionModule(BaseModule):
 
     head: nn.Linear
 
-    def __init__(self, loss: RegressionLoss, lr: float, final_lr: float, weight_decay: float) -> None:
+    def __init__(self, loss: RegressionTerms, lr: float, final_lr: float, weight_decay: float) -> None:
         super().__init__(lr, final_lr, weight_decay)
-        self.loss = loss
+        self.loss = RegressionLoss(loss)
         self.metrics = MetricCollection(
             {"mae": MeanAbsoluteError(num_outputs=5), "ccc": ConcordanceCorrCoef(num_outputs=5)}
         )
         self._predicted: list[tuple[Tensor, Tensor]] = []
+
+    @classmethod
+    @override
+    def arguments(cls, hparams: dict[str, Any]) -> dict[str, Any]:
+        return hparams | {"loss": RegressionTerms(**hparams["loss"])}
 
     def configure_head(self, feature_dim: int, scale: float) -> None:
         """Make p, of Kaiming-normal weights times ``scale`` and biases that :meth:`setup` puts at the training means.

@@ -21,13 +21,14 @@ from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.preparation.pool import Result
 from apt_lightning.data.preparation.share import extracting
-from apt_lightning.data.store.reader import MODALITIES
+from apt_lightning.data.store.rows import N_FUNCTIONALS
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
-from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, SiameseNet
-from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder
+from apt_lightning.networks import FinalNet, FrameEncoder, FusionNet, ModalityEncoders, TokenEncoder, VectorEncoder
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.frozen import encode_inputs
+from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
+from apt_lightning.stages.upstream import stage_encoders, stage_network
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -56,8 +57,8 @@ class Scorer:
     """
 
     def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
-        file = read_stage(path, "final", "fusion", *MODALITIES)
-        self.entry = file.entry
+        file = read_stage(path, STAGE4, STAGE2, STAGE1)
+        self.metadata = file.metadata
         try:
             self.encoders, self.network, self.head = _networks(file, torch.device(device))
             mean, sd = file.state["trait_mean"], file.state["trait_sd"]
@@ -134,55 +135,20 @@ class Scorer:
         columns: list[Tensor | None] = []
         present, notes = [], []
         for name, encoder in self.encoders.encoders.items():
-            inputs, reason = self._inputs(name, encoder, extraction, transcript)
+            inputs, reason = _inputs(name, encoder, extraction, transcript)
             if inputs is None:
                 notes.append(f"no {name}: {reason}")
                 columns.append(None)
             else:
                 columns.append(encode_inputs(encoder, inputs, self._device))
             present.append(inputs is not None)
-        known = next(
-            (column for column in columns if column is not None), torch.zeros(1, self._feature_dim, device=self._device)
-        )
-        stacked = torch.stack([torch.zeros_like(known) if c is None else c for c in columns], dim=1)
+        absent = torch.zeros(1, self.encoders.output_dim, device=self._device)
+        stacked = torch.stack([absent if c is None else c for c in columns], dim=1)
         return ClipFeatures(stacked, torch.tensor([present], device=self._device), notes)
 
     @property
     def _device(self) -> torch.device:
         return self.head.weight.device
-
-    @property
-    def _feature_dim(self) -> int:
-        return self.network.missing.shape[1] if isinstance(self.network, FusionNet) else self.head.in_features
-
-    def _inputs(
-        self, name: str, encoder: nn.Module, extraction: Extraction | None, transcript: str | None
-    ) -> tuple[Inputs | None, str]:
-        if name == "text":
-            if not isinstance(encoder, TokenEncoder):
-                return None, "the model was trained on text features made elsewhere"
-            if not transcript or not transcript.strip():
-                return None, "no transcript given"
-            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
-            ids, lengths = encode([transcript], vectors, MAX_TOKENS)
-            if not (ids > 1).any():
-                return None, "the model knows no word of the transcript"
-            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
-        if extraction is None:
-            return None, "the file cannot be read"
-        if name == "audio":
-            if extraction.functionals is None:
-                return None, _reason(extraction, "audio")
-            values = torch.tensor(extraction.functionals)[None]
-            if encoder.low.shape != values.shape[1:]:
-                return None, "the model was trained on audio features made elsewhere"
-            return Inputs(values, None), ""
-        if not extraction.frames:
-            return None, _reason(extraction, "video")
-        if not isinstance(encoder, FrameEncoder):
-            return None, "the model was trained on visual features made elsewhere"
-        frames = decode_pictures(extraction.frames)[None]
-        return Inputs(frames, torch.tensor([frames.shape[1]])), ""
 
     @torch.inference_mode()
     def scores(self, clip: ClipFeatures, keep: Sequence[bool] | None = None) -> FloatArray:
@@ -209,49 +175,65 @@ class Scorer:
         """Ends of the prediction interval of each trait, from validation; None if the checkpoint has none."""
         from apt_lightning.evaluation.conformal import Conformal
 
-        if "conformal" not in self.entry:
+        if "conformal" not in self.metadata:
             return None
-        lower, upper = Conformal.from_dict(self.entry["conformal"]).intervals(scores[None])
+        lower, upper = Conformal.from_dict(self.metadata["conformal"]).intervals(scores[None])
         return lower[0].round(4).tolist(), upper[0].round(4).tolist()
 
     def shapley(self, clip: ClipFeatures) -> dict[str, FloatArray]:
         """Exact Shapley value of each modality, (5,) in label units; 0 for one that the clip lacks."""
         from apt_lightning.evaluation.contributions import shapley
 
-        columns = [MODALITIES.index(name) for name in self.modalities]
-        found = shapley(lambda mask: self.scores(clip, [mask[column] for column in columns])[None])
-        return {name: found.values[0, :, column] for name, column in zip(self.modalities, columns, strict=True)}
+        found = shapley(lambda mask: self.scores(clip, mask)[None], len(self.modalities))
+        return {name: found.values[0, :, column] for column, name in enumerate(self.modalities)}
 
 
 def _by_trait(values: FloatArray) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
 
 
-def _reason(extraction: Extraction, part: str) -> str:
+def _inputs(
+    modality: str, encoder: nn.Module, extraction: Extraction | None, transcript: str | None
+) -> tuple[Inputs | None, str]:
+    """What an encoder reads of a clip, or None and why there is nothing."""
+    match encoder:
+        case TokenEncoder():
+            if not transcript or not transcript.strip():
+                return None, "no transcript given"
+            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
+            ids, lengths = encode([transcript], vectors, MAX_TOKENS)
+            if not (ids > 1).any():
+                return None, "the model knows no word of the transcript"
+            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
+        case FrameEncoder():
+            if extraction is None or not extraction.frames:
+                return None, _reason(extraction, "video")
+            frames = decode_pictures(extraction.frames)[None]
+            return Inputs(frames, torch.tensor([frames.shape[1]])), ""
+        case VectorEncoder() if modality == "audio" and len(encoder.low) == N_FUNCTIONALS:
+            if extraction is None or extraction.functionals is None:
+                return None, _reason(extraction, "audio")
+            return Inputs(torch.tensor(extraction.functionals)[None], None), ""
+    return None, f"the model was trained on {modality} features made elsewhere"
+
+
+def _reason(extraction: Extraction | None, part: str) -> str:
+    if extraction is None:
+        return "the file cannot be read"
     faults = [fault.detail or fault.code for fault in extraction.faults if part in fault.code or "stream" in fault.code]
     return faults[0] if faults else f"no usable {part}"
 
 
 def _networks(file: StageFile, device: torch.device) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
     """Rebuild encoders, joining net and head of a checkpoint, in eval mode."""
-    specifications: dict[str, Any] = file.networks["encoders"]
     network: FusionNet | FinalNet | None = None
-    if file.stage in MODALITIES:
-        weights = {f"encoders.{file.stage}.{name}": value for name, value in file.weights("encoder").items()}
+    if file.stage in (STAGE2, STAGE4):
+        encoders = stage_encoders(file)
+        network = stage_network(file).to(device).eval()
     else:
-        weights = file.weights("encoders")
-        network = restore(lambda: _joining_net(file), file.weights("network"), file.path).to(device).eval()
-    encoders = restore(lambda: ModalityEncoders(specifications), weights, file.path)
-    weights = file.weights("head")
-    width = network.output_dim if network else weights["weight"].shape[-1]
-    head = restore(lambda: nn.Linear(width, len(TRAITS)), weights, file.path)
+        modality = file.stage.removeprefix(f"{STAGE1}_")
+        weights = {f"encoders.{modality}.{name}": value for name, value in file.weights("encoder").items()}
+        encoders = restore(lambda: ModalityEncoders(file.networks["encoders"]), weights, file.path)
+    width = network.output_dim if network else encoders.output_dim
+    head = restore(lambda: nn.Linear(width, len(TRAITS)), file.weights("head"), file.path)
     return encoders.to(device).eval(), network, head.to(device).eval()
-
-
-def _joining_net(file: StageFile) -> FusionNet | FinalNet:
-    fusion = FusionNet(**file.networks["fusion"])
-    if file.stage == "fusion":
-        return fusion
-    siamese = SiameseNet(**file.networks["siamese"]) if "siamese" in file.networks else None
-    options = {key: file.hparams[key] for key in ("hidden_dims", "missing_embedding")}
-    return FinalNet(fusion, siamese, normalize=file.hparams["normalize_embeddings"], **options)

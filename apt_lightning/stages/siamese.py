@@ -12,13 +12,17 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
-from apt_lightning.common.errors import UsageError
-from apt_lightning.data.store.reader import MODALITIES
 from apt_lightning.evaluation.cross_modal import cross_modal_precision
-from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilarityLoss, TraitTripletLoss
-from apt_lightning.networks import ModalityEncoders, SiameseNet
+from apt_lightning.losses import (
+    MetricLoss,
+    ReferenceMultiSimilarityLoss,
+    TraitMultiSimilarityLoss,
+    TraitTripletLoss,
+)
+from apt_lightning.networks import ModalityEncoders, SiameseNet, build
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.distributed import Rows, gather, gather_rows, process_share
+from apt_lightning.stages.names import STAGE3
 from apt_lightning.stages.upstream import modality_encoders
 
 
@@ -30,10 +34,7 @@ class SiameseModule(BaseModule):
     Logged in training: the share of anchors and batches that had a pair.
 
     Args:
-        audio_ckpt: Stage-1 checkpoint.
-        visual_ckpt: Stage-1 checkpoint.
-        text_ckpt: Stage-1 checkpoint.
-        modalities: Modalities to embed.
+        checkpoints: Modality to its stage-1 checkpoint: what is embedded.
         embedding_dim: Size E of the embedding.
         hidden_dims: Sizes of the two hidden layers.
         dropout: Dropout after the first hidden layer.
@@ -55,13 +56,11 @@ class SiameseModule(BaseModule):
 
     monitor: ClassVar[str] = "val/precision"
     encoders: ModalityEncoders
+    network: SiameseNet
 
     def __init__(
         self,
-        audio_ckpt: str | None = None,
-        visual_ckpt: str | None = None,
-        text_ckpt: str | None = None,
-        modalities: list[str] = list(MODALITIES),  # noqa: B006  (plain data; never changed)
+        checkpoints: dict[str, str] | None = None,
         embedding_dim: int = 128,
         hidden_dims: list[int] = [200, 200],  # noqa: B006  (plain data for jsonargparse; never changed)
         dropout: float = 0.5,
@@ -83,23 +82,18 @@ class SiameseModule(BaseModule):
         if upstream is not None:
             self.encoders = ModalityEncoders(upstream["encoders"])
         else:
-            paths = {"audio": audio_ckpt, "visual": visual_ckpt, "text": text_ckpt}
-            specifications, self.encoders, entry = modality_encoders({name: paths[name] for name in modalities})
-            upstream = {"encoders": specifications}
-            self.entry |= entry
-        self.hparams["upstream"] = upstream
-        sizes = {s["output_dim"] if "output_dim" in s else 2 * s["hidden_dim"] for s in upstream["encoders"].values()}
-        if len(sizes) > 1:
-            raise UsageError(f"the modality features have sizes {sorted(sizes)}; stage 3 needs one size for all")
-        self.shape: dict[str, Any] = {
-            "feature_dim": int(sizes.pop()),
+            specifications, self.encoders, self.metadata = modality_encoders(checkpoints)
+            self.hparams["upstream"] = {"encoders": specifications}
+        self.specification: dict[str, Any] = {
+            "kind": "siamese",
+            "feature_dim": self.encoders.output_dim,
             "hidden_dims": list(hidden_dims),
             "embedding_dim": embedding_dim,
             "dropout": dropout,
         }
-        self.network = SiameseNet(**self.shape)
+        self.network = build(self.specification)
         self.freeze_submodule("encoders")
-        self.loss: TraitMultiSimilarityLoss | ReferenceMultiSimilarityLoss | TraitTripletLoss
+        self.loss: MetricLoss
         match loss:
             case "triplet":
                 self.loss = TraitTripletLoss(margin, anchors=anchors)
@@ -111,7 +105,7 @@ class SiameseModule(BaseModule):
     @property
     @override
     def stage(self) -> str:
-        return "siamese"
+        return STAGE3
 
     @property
     @override
@@ -121,7 +115,7 @@ class SiameseModule(BaseModule):
     @property
     @override
     def networks(self) -> dict[str, Any]:
-        return {**self.hparams["upstream"], "siamese": self.shape}
+        return {**self.hparams["upstream"], "network": self.specification}
 
     @override
     def setup(self, stage: str) -> None:
@@ -190,12 +184,10 @@ class SiameseModule(BaseModule):
         """Cross-modal precision of extreme clips in the space of the last pass."""
         positions, traits, present, embeddings = self._space
         sources = [self.data.store.clips[i].source for i in positions.tolist()]
-        bounds = self.trait_mean + self.trait_sd * torch.tensor([[-1.0], [0.0], [1.0]], device=self.device)
-        classes = (traits[:, None] >= bounds).sum(1).masked_fill(traits.isnan(), -1)
         return cross_modal_precision(
             F.normalize(embeddings.float(), dim=-1),
             present,
-            classes,
+            self.loss.classes(traits),
             torch.from_numpy(np.unique(sources, return_inverse=True)[1]).to(self.device),
         )
 

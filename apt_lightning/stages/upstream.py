@@ -1,79 +1,86 @@
-"""Earlier stages as frozen parts of a later one, from their files or from the later stage's own checkpoint."""
+"""Earlier stages as frozen parts of a later one, from their files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from apt_lightning.common.errors import CheckpointError, UsageError
-from apt_lightning.networks import FusionNet, ModalityEncoders, SiameseNet
+from apt_lightning.networks import ModalityEncoders, build
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.frozen import weights_hash
+from apt_lightning.stages.names import STAGE3, command_of, stage1
 
 
-def modality_encoders(
-    checkpoints: dict[str, str | None],
-) -> tuple[dict[str, Any], ModalityEncoders, dict[str, Any]]:
+def modality_encoders(checkpoints: Mapping[str, str] | None) -> tuple[dict[str, Any], ModalityEncoders, dict[str, Any]]:
     """Read the encoders of stage-1 checkpoints.
 
     Args:
-        checkpoints: Modality name to checkpoint path.
+        checkpoints: Modality to checkpoint path, in the order of the feature columns.
 
     Returns:
         Their specifications, the encoders, and what the checkpoints say of their text vectors.
 
     Raises:
-        UsageError: If no path is given for a modality.
-        CheckpointError: If a file is absent, damaged or of another stage.
+        UsageError: If none is given.
+        CheckpointError: If a file is absent, damaged or of another stage, or their features differ in size.
     """
-    files: dict[str, StageFile] = {}
-    for name, path in checkpoints.items():
-        if path is None:
-            raise UsageError(f"`model.{name}_ckpt` is needed: the path of a {name} checkpoint of stage 1")
-        files[name] = read_stage(path, name)
+    if not checkpoints:
+        raise UsageError(
+            "`model.checkpoints` is needed: a stage-1 checkpoint a modality, such as"
+            ' `--model.checkpoints=\'{"audio": "runs/paper/stage1_audio/best.ckpt", "text": ...}\'`'
+        )
     specifications: dict[str, Any] = {}
     weights: dict[str, Tensor] = {}
-    entry: dict[str, Any] = {}
-    for name, file in files.items():
-        specifications |= stage_part(file, "encoders")
-        weights |= {f"encoders.{name}.{key}": value for key, value in file.weights("encoder").items()}
-        entry |= {key: value for key, value in file.entry.items() if key == "text_source"}
-    paths = " and ".join(file.path for file in files.values())
-    return specifications, restore(lambda: ModalityEncoders(specifications), weights, paths), entry
+    metadata: dict[str, Any] = {}
+    for modality, path in checkpoints.items():
+        file = read_stage(path, stage1(modality))
+        specifications[modality] = part(part(file.networks, "encoders", file.path), modality, file.path)
+        weights |= {f"encoders.{modality}.{key}": value for key, value in file.weights("encoder").items()}
+        metadata |= text_source(file)
+    paths = " and ".join(checkpoints.values())
+    return specifications, restore(lambda: ModalityEncoders(specifications), weights, paths), metadata
 
 
-def stage_part(file: StageFile, name: str) -> dict[str, Any]:
-    """The specification of one of the networks in a file.
+def text_source(file: StageFile) -> dict[str, Any]:
+    """What a checkpoint says of its word vectors, for the metadata of a later one."""
+    return {key: value for key, value in file.metadata.items() if key == "text_source"}
+
+
+def part(whole: Mapping[str, Any], name: str, path: str) -> dict[str, Any]:
+    """One of the specifications in a file.
 
     Raises:
         CheckpointError: If there is none.
     """
-    found = file.networks.get(name)
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{file.path} is damaged: it does not say what its {name} network is")
-    return found
+    specification = whole.get(name)
+    if not isinstance(specification, dict):
+        raise CheckpointError(f"{path} is damaged: it does not say what its {name} network is")
+    return specification
 
 
 def stage_encoders(file: StageFile) -> ModalityEncoders:
-    """Read the encoders that a stage-2 or stage-3 checkpoint carries."""
-    return restore(lambda: ModalityEncoders(stage_part(file, "encoders")), file.weights("encoders"), file.path)
+    """Read the encoders that a checkpoint of stages 2 to 4 carries."""
+    return restore(
+        lambda: ModalityEncoders(part(file.networks, "encoders", file.path)), file.weights("encoders"), file.path
+    )
 
 
-def stage_fusion(file: StageFile) -> FusionNet:
-    """Read M1 from a stage-2 checkpoint."""
-    return restore(lambda: FusionNet(**stage_part(file, "fusion")), file.weights("network"), file.path)
+def stage_network(file: StageFile) -> Any:
+    """Read the network that a checkpoint of stages 2 to 4 trained: M1, S, or M2 with both."""
+    return restore(lambda: build(part(file.networks, "network", file.path)), file.weights("network"), file.path)
 
 
-def stage_siamese(file: StageFile, encoders: ModalityEncoders) -> SiameseNet:
-    """Read S from a stage-3 checkpoint.
+def check_same_encoders(third: StageFile, encoders: ModalityEncoders) -> None:
+    """Refuse a stage 3 that was trained on other modality encoders than stage 2.
 
     Raises:
-        CheckpointError: If it was trained on other modality encoders than ``encoders``.
+        CheckpointError: If it was.
     """
-    if weights_hash(stage_encoders(file)) != weights_hash(encoders):
+    if weights_hash(stage_encoders(third)) != weights_hash(encoders):
         raise CheckpointError(
-            f"{file.path} was trained on other modality checkpoints than stage 2;"
-            " train stage 3 again with `apt fit --config configs/stage3.yaml`"
+            f"{third.path} was trained on other modality checkpoints than stage 2;"
+            f" train stage 3 again with `{command_of(STAGE3)}`"
         )
-    return restore(lambda: SiameseNet(**stage_part(file, "siamese")), file.weights("network"), file.path)

@@ -21,9 +21,8 @@ from typing_extensions import override
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import write_csv
 from apt_lightning.stages.checkpoint import read_checkpoint, write_atomically
+from apt_lightning.stages.names import BEST, LAST
 
-LAST = "last.ckpt"
-BEST = "best.ckpt"
 METRICS = "metrics.csv"
 
 

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import COMMANDS, StageFile
+from apt_lightning.stages.checkpoint import PATHS, StageFile
 from apt_lightning.stages.load import module_class
 
 
@@ -34,20 +34,19 @@ def model_class(file: StageFile, asked: Namespace | None, imported: type[BaseMod
     if asked is None or imported is None:
         return module_class(file.stage)
     settings: dict[str, Any] = vars(asked["init_args"]) if asked.get("init_args") else {}
-    stages = [stage for stage in COMMANDS if issubclass(imported, module_class(stage))]
-    if "modality" in settings:
-        stages = [stage for stage in stages if stage == settings["modality"]]
-    elif any(name.endswith("_ckpt") for name in settings):
-        stages = [stage for stage in stages if (stage == "final") == ("fusion_ckpt" in settings)]
-    if file.stage not in stages:
+    modality = settings.get("modality", file.hparams.get("modality"))
+    if not issubclass(imported, module_class(file.stage)) or modality != file.hparams.get("modality"):
+        asked_for = imported.__name__ if modality is None else f"{imported.__name__} of {modality}"
         raise UsageError(
-            f"{file.path} is a checkpoint of stage {file.stage!r}, but {' or '.join(stages) or imported.__name__!r} is"
-            " asked for; give the stage's own `--config`, or none: the file says what it is"
+            f"{file.path} is a checkpoint of stage {file.stage!r}, but {asked_for} is asked for; give the stage's own"
+            " `--config`, or none: the file says what it is"
         )
     for name, value in settings.items():
-        if name.endswith("_ckpt") or (name == "hidden_dims" and file.hparams.get("embeddings") == "none"):
+        if name in PATHS or (name == "hidden_dims" and file.hparams.get("embeddings") == "none"):
             continue  # the file carries the earlier stages; the width of that control follows from them
         held = file.hparams.get(name)
+        if isinstance(value, Namespace) and isinstance(held, dict):
+            value = held | vars(value)
         if value != held:
             raise UsageError(
                 f"`--model.{name}` is {value} here and {held} in {file.path}; drop it, for the file is obeyed, or train"

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentError
 from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
+from apt_lightning.common.configs import NO_STAGE
 from apt_lightning.common.console import interruptible, quiet, say
 from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
 from apt_lightning.common.files import write_text
 from apt_lightning.common.processes import limit_threads
+from apt_lightning.common.usage import explain, plain_words
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
 from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import StageFile, read_stage, update_entry
+from apt_lightning.stages.checkpoint import StageFile, read_stage, update_metadata
+from apt_lightning.stages.final import FinalModule
+from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.modality import ModalityModule
+from apt_lightning.stages.names import BEST, LAST
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.callbacks import BEST, LAST, AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
 from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
-from apt_lightning.training.run_folder import CONFIG, check_free, clear, held, is_dry_run
+from apt_lightning.training.run_folder import CONFIG, DATA_PATHS, check_free, clear, held, is_dry_run, settings_of
 
-__all__ = ["AptCLI", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
+__all__ = ["AptCLI", "FinalModule", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
@@ -64,6 +72,8 @@ class LoggedConfig(SaveConfigCallback):
         settings = {k: None if k in ("encoder", "upstream") else v for k, v in pl_module.hparams.items()}
         content["model"] = {"class_path": type(pl_module).__qualname__, "init_args": settings}
         content |= {"overwrite": False, "ckpt_path": None}  # who trains again from it means a new training
+        data = content["data"]
+        data |= {name: str(Path(data[name]).resolve()) for name in DATA_PATHS if data.get(name)}
         write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(content)
@@ -88,6 +98,10 @@ class AptCLI(LightningCLI):
             args=args,
             run=run,
         )
+
+    @override
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        return super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
 
     @staticmethod
     @override
@@ -136,24 +150,16 @@ class AptCLI(LightningCLI):
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        super().parse_arguments(parser, args)
+        command, *words = cast("list[str]", args)
+        words = plain_words(words, self._subcommand_parsers[command]._actions, stage_lists())
+        config = self._parse([command, *words])
+        before = settings_of(Path(config.ckpt_path).parent, command) if config.ckpt_path else None
+        if before:  # what is not given now is as it was in the training
+            config = self._parse([command, f"--config={before}", *words])
         self._file: StageFile | None = None
-        subcommand = self.config.get("subcommand")
-        if not subcommand:
-            return
-        config = self.config[subcommand]
-        config.weights_only = True
-        if subcommand == "test":
-            config.verbose = False  # our own tables say the same, with intervals
-        if config.ckpt_path == "last":
-            last = Path(config.run_dir or "runs/stage", LAST)
-            config.ckpt_path = str(last) if last.is_file() or subcommand != "fit" else None
-        config.run_dir = config.run_dir or (str(Path(config.ckpt_path).parent) if config.ckpt_path else "runs/stage")
-        if subcommand != "fit":
-            config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
         if config.ckpt_path is None:
             if config.model is None:
-                raise UsageError("no stage is given: add `--config configs/STAGE.yaml`, or `--ckpt_path FILE`")
+                raise UsageError(NO_STAGE)
             return
         if not Path(config.ckpt_path).is_file():
             raise CheckpointError(
@@ -161,10 +167,33 @@ class AptCLI(LightningCLI):
                 " or give another with `--ckpt_path`"
             )
         self._file = read_stage(config.ckpt_path)
-        asked = parser.parse_args(cast("list[str] | None", args), defaults=False)[subcommand].get("model")
+        store = f"--data.store={config.data.store}"  # which may not be missing
+        asked = parser.parse_args([command, store, *words], defaults=False)[command].get("model")
         imported = None if asked is None else import_class(asked.class_path)
         self._model_type = model_class(self._file, asked, imported)
         config.model = None
+
+    def _parse(self, args: list[str]) -> Namespace:
+        """Settings of the command, with the files that are meant by ``--ckpt_path`` and ``--run_dir``."""
+        command = args[0]
+        try:
+            super().parse_arguments(self.parser, args)
+        except ArgumentError as error:
+            options = [*self._subcommand_parsers[command]._option_string_actions, *stage_options()]
+            raise UsageError(explain(error.message, f"apt {command}", options)) from error
+        config: Namespace = self.config[command]
+        config.weights_only = True
+        if command == "test":
+            config.verbose = False  # our own tables say the same, with intervals
+        folder = Path(config.run_dir or "runs/stage")
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(folder / LAST) if (folder / LAST).is_file() or command != "fit" else None
+        elif config.ckpt_path and command == "fit" and Path(config.ckpt_path).is_dir():
+            config.ckpt_path = str(Path(config.ckpt_path, LAST))
+        elif command != "fit":
+            config.ckpt_path = find_checkpoint(config.ckpt_path or folder)
+        config.run_dir = config.run_dir or str(Path(config.ckpt_path).parent if config.ckpt_path else folder)
+        return config
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -177,11 +206,11 @@ class AptCLI(LightningCLI):
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._model_type.of_file(self._file) if self._file else self._get(self.config_init, "model")
             self.trainer = self.instantiate_trainer()
-        except ValueError as error:  # jsonargparse wraps what a constructor raises
+        except (ValueError, MisconfigurationException) as error:
             cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, AptError):
+            while cause is not None and not isinstance(cause, AptError):  # jsonargparse wraps what a constructor raises
                 cause = cause.__cause__
-            raise cause or error from None
+            raise cause or UsageError(str(error)) from error
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -197,6 +226,8 @@ class AptCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         folder = self._folder
         patience = self._get(self.config, "patience")
+        if patience is not None and patience < 0:
+            raise UsageError(f"`--patience` must be 0 or more epochs, or null for never, but is {patience}")
         if config["overfit_batches"]:
             raise UsageError(
                 "`--trainer.overfit_batches` puts another sampler in place of ours, which draws whole batches; use"
@@ -269,7 +300,7 @@ class AptCLI(LightningCLI):
             write_statistics(self._folder, model.statistics)
             if show:
                 say(f"stage {model.stage} of {self.config[self.subcommand].ckpt_path}, {split} split")
-                intervals = model.entry.get("conformal") if split == "test" else None  # fitted on validation
+                intervals = model.metadata.get("conformal") if split == "test" else None  # fitted on validation
                 people = {clip.name: clip.demographics for clip in model.data.store.clips}
                 say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
             say(f"{len(predictions)} clips in {file}")
@@ -304,7 +335,7 @@ class AptCLI(LightningCLI):
             if isinstance(self.model, RegressionModule):
                 try:
                     conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
-                    update_entry(best, conformal=conformal.to_dict())
+                    update_metadata(best, conformal=conformal.to_dict())
                 except DataError as error:
                     say(f"no prediction intervals: {error}")
             say(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
@@ -334,8 +365,18 @@ def lightning_parsers() -> dict[str, LightningArgumentParser]:
 
 def stage_options() -> list[str]:
     """Flags of the stages' own settings, which follow from the class that ``--model`` or a YAML names."""
-    names = {name for stage in (ModalityModule, FusionModule, SiameseModule) for name in signature(stage).parameters}
-    return [f"--model.{name}" for name in sorted(names)]
+    return [f"--model.{name}" for name in sorted(_stage_settings())]
+
+
+def stage_lists() -> list[str]:
+    """Those of :func:`stage_options` that take a list."""
+    return [f"--model.{name}" for name, kind in _stage_settings().items() if "list[" in kind]
+
+
+def _stage_settings() -> dict[str, str]:
+    """Names of the stages' settings to their annotations."""
+    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule)
+    return {name: str(p.annotation) for stage in stages for name, p in signature(stage).parameters.items()}
 
 
 def run_lightning(words: list[str]) -> int:

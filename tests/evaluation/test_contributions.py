@@ -5,9 +5,7 @@ import pytest
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.evaluation.contributions import (
-    FAMILIES,
     average_contributions,
-    egemaps_families,
     permutation_importance,
     shapley,
 )
@@ -22,7 +20,7 @@ def game():
 
 def test_shapley_equals_the_mean_over_all_orders():
     value = game()
-    found = shapley(value)
+    found = shapley(value, 3)
     expected = np.zeros((4, 5, 3))
     for order in permutations(range(3)):
         mask = [False] * 3
@@ -35,41 +33,35 @@ def test_shapley_equals_the_mean_over_all_orders():
 
 def test_contributions_add_up_to_the_prediction():
     value = game()
-    found = shapley(value)
+    found = shapley(value, 3)
     np.testing.assert_allclose(found.base + found.values.sum(axis=-1), value((True, True, True)))
     np.testing.assert_allclose(average_contributions(found), np.abs(found.values).mean(axis=0))
 
 
 def test_equal_and_useless_modalities():
-    found = shapley(lambda mask: np.full((2, 5), float(mask[0] and mask[1])))
+    found = shapley(lambda mask: np.full((2, 5), float(mask[0] and mask[1])), 3)
     np.testing.assert_allclose(found.values, np.broadcast_to([0.5, 0.5, 0], (2, 5, 3)))
+
+
+def test_any_number_of_modalities():
+    """An additive game pays each modality what it adds, and one modality takes all."""
+    worth = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    found = shapley(lambda mask: np.full((1, 5), (worth * mask).sum()), 5)
+    np.testing.assert_allclose(found.values[0], np.broadcast_to(worth, (5, 5)))
+    assert shapley(lambda mask: np.full((1, 5), float(mask[0])), 1).values.tolist() == [[[1.0]] * 5]
 
 
 def test_each_subset_is_asked_for_once():
     asked = []
-    shapley(lambda mask: asked.append(mask) or np.zeros((1, 5)))
+    shapley(lambda mask: asked.append(mask) or np.zeros((1, 5)), 3)
     assert len(asked) == len(set(asked)) == 8 and all(isinstance(m, bool) for mask in asked for m in mask)
 
 
 def test_no_number_and_no_clip_are_refused():
-    with pytest.raises(DataError, match="from audio, text is not finite"):
-        shapley(lambda mask: np.full((1, 5), np.nan if mask == (True, False, True) else 0.5))
+    with pytest.raises(DataError, match=r"\[0, 2\] of 3 is not finite"):
+        shapley(lambda mask: np.full((1, 5), np.nan if mask == (True, False, True) else 0.5), 3)
     with pytest.raises(DataError, match="over no clip"):
-        average_contributions(shapley(lambda mask: np.zeros((0, 5))))
-
-
-def test_every_functional_of_opensmile_has_a_family():
-    opensmile = pytest.importorskip("opensmile")
-    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-    families = egemaps_families(smile.feature_names)
-    assert sorted(i for columns in families.values() for i in columns) == list(range(88))
-    assert list(families) == list(FAMILIES)
-    assert {smile.feature_names[i] for i in families["pitch"]} == {
-        name for name in smile.feature_names if name.startswith("F0semitone")
-    }
-    assert len(families["cepstrum"]) == 16 and len(families["formants"]) == 18
-    with pytest.raises(DataError, match="'zcr' is no eGeMAPS functional"):
-        egemaps_families(["zcr"])
+        average_contributions(shapley(lambda mask: np.zeros((0, 5)), 3))
 
 
 def test_importance_of_a_linear_model():

@@ -11,13 +11,18 @@ from places import CONFIGS, QUICK
 from apt_lightning.cli import main
 from apt_lightning.common.errors import UsageError
 from apt_lightning.experiments import ablation
-from apt_lightning.experiments.ablation import ABLATION_UNITS, VARIANTS, ablate, ablation_table, trained_parameters
+from apt_lightning.experiments.ablation import ablate, ablation_table, trained_parameters
+from apt_lightning.experiments.ablation_plan import LOSSES, ablation_plan
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import read_settings
-from apt_lightning.losses.regression import RegressionLoss
+from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 from apt_lightning.networks import FinalNet, FusionNet, SiameseNet
 from apt_lightning.networks.fusion import matched_dims
 from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import best_epoch
+
+UNITS, VARIANTS = ablation_plan(["audio", "visual", "text"])
+STAGE1 = ("stage1_audio", "stage1_visual", "stage1_text")
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +32,10 @@ def ablated(feature_run):
     kept = [variant for variant in VARIANTS if variant.group in groups or variant.unit == "stage4_av"]
     before = {file: file.stat().st_mtime_ns for file in feature_run.glob("seed42/*/best.ckpt")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablation, "VARIANTS", [v for v in VARIANTS if v.unit == "stage2"] + kept)
+        variants = [v for v in VARIANTS if v.unit == "stage2"] + kept
         names = {variant.unit for variant in kept} | {"stage3_all", "stage3_soft", "stage3_av", "stage2_again"}
-        units = [u for u in ABLATION_UNITS if u in ablation.UNITS or u.name in names]
-        patch.setattr(ablation, "ABLATION_UNITS", units)
+        units = [u for u in UNITS if u in run_units() or u.name in names]
+        patch.setattr(ablation, "ablation_plan", lambda modalities: (units, variants))
         config = feature_run / "ablate.json"
         settings = json.loads((feature_run / "run.json").read_text())
         config.write_text(json.dumps({k: v for k, v in settings.items() if k not in ("format", "version")}))
@@ -55,7 +60,7 @@ def test_files_hold_what_the_prediction_tables_say(ablated):
     plain = {line["unit"]: line for line in json.loads((folder / "ablation.json").read_text())["variants"]}
     assert list(lines) == [row.variant.unit for row in rows]
     for unit, line in lines.items():
-        if unit in [variant.unit for variant in ablation.ENSEMBLES]:
+        if unit in [variant.unit for variant in VARIANTS if variant.rule]:
             continue
         true, predicted = predictions(folder, unit)
         accuracy = 1 - np.abs(predicted - true).mean()
@@ -101,7 +106,7 @@ def test_ensembles_of_stage_1_are_those_of_its_prediction_tables(ablated):
     for unit, rule in (("late_fusion", late_fusion), ("ridge_stack", ridge_stack)):
         row = next(row for row in rows if row.variant.unit == unit)
         tables = {
-            split: [read_predictions(folder / "seed42" / name / f"predictions_{split}.csv") for name in ablation.STAGE1]
+            split: [read_predictions(folder / "seed42" / name / f"predictions_{split}.csv") for name in STAGE1]
             for split in ("validation", "test")
         }
         expected = rule(tables["validation"], tables["test"])
@@ -162,16 +167,16 @@ def test_matched_dims(hidden, missing):
 
 
 def test_narrow_bell_is_as_steep_as_the_papers_at_zero():
-    flags = dict(flag.removeprefix("--model.").split("=") for flag in ablation.LOSSES["narrow_bell"][1])
-    narrow = RegressionLoss(**{name: float(value) for name, value in flags.items()})
-    paper = RegressionLoss(0, 0, 1)
+    flags = dict(flag.removeprefix("--model.loss.").split("=") for flag in LOSSES["narrow_bell"][1])
+    narrow = RegressionLoss(RegressionTerms(**{name: float(value) for name, value in flags.items()}))
+    paper = RegressionLoss(RegressionTerms(0, 0, 1))
     small, zero = torch.full((1, 5), 1e-3), torch.zeros(1, 5)
     assert float(narrow(small, zero)) == pytest.approx(float(paper(small, zero)), rel=1e-3)
     large = torch.full((1, 5), 0.4)
     assert float(narrow(large, zero)) < 0.5 * float(paper(large, zero))
 
 
-@pytest.mark.parametrize("unit", [u for u in ABLATION_UNITS if u not in ablation.UNITS], ids=lambda u: u.name)
+@pytest.mark.parametrize("unit", [u for u in UNITS if u not in run_units()], ids=lambda u: u.name)
 def test_flags_are_accepted(unit, capsys):
     """Each unit's flags change the configuration that `apt fit` would use."""
     base = ["fit", f"--config={CONFIGS / unit.config}.yaml", *QUICK, "--print_config"]
@@ -179,7 +184,8 @@ def test_flags_are_accepted(unit, capsys):
     plain = capsys.readouterr().out
     assert main([*base[:-1], *unit.options, "--print_config"]) == 0
     assert (capsys.readouterr().out != plain) == bool(unit.options)
-    assert unit.options or unit.needs != ablation._UNIT[unit.config].needs or unit.reseed
+    original = next(u for u in run_units() if u.name == unit.config)
+    assert unit.options or unit.earlier != original.earlier or unit.reseed
 
 
 def test_variants_cover_the_issue():
@@ -189,10 +195,10 @@ def test_variants_cover_the_issue():
     assert len(groups["modalities"]) == 10
     assert len(groups["embeddings, equal steps"]) == len(groups["ensembles"]) == 3
     assert set(groups) >= {"embeddings", "anchors", "embedding size", "loss of stages 2 and 4"}
-    names = [unit.name for unit in ABLATION_UNITS]
+    names = [unit.name for unit in UNITS]
     assert len(set(names)) == len(names)
-    for i, unit in enumerate(ABLATION_UNITS):
-        assert set(unit.needs.values()) <= set(names[:i])
+    for i, unit in enumerate(UNITS):
+        assert set(unit.earlier) <= set(names[:i])
     assert {unit for variant in VARIANTS for unit in variant.parts or (variant.unit,)} <= set(names)
 
 
@@ -211,7 +217,7 @@ def test_folds_of_a_seed_are_put_together(tmp_path, monkeypatch):
             )
             for split in ("validation", "test"):
                 write_predictions(folder / f"predictions_{split}.csv", table)
-            jobs += [Job(unit, folder, [], "") for unit in ablation.UNITS if unit.name == "stage2"]
+            jobs += [Job(unit, folder, [], "") for unit in run_units() if unit.name == "stage2"]
     monkeypatch.setattr(ablation, "best_epoch", lambda folder, *_: {"val/accuracy": float(folder.parent.name[-1])})
     monkeypatch.setattr(ablation, "trained_parameters", lambda file: 7)
     variant = next(v for v in VARIANTS if v.unit == "stage2")

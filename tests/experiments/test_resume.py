@@ -18,7 +18,7 @@ import torch
 from forked import START, command
 from places import CONFIGS, ROOT
 
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 
 FLAGS = [
     "--trainer.accelerator=cpu",
@@ -28,7 +28,7 @@ FLAGS = [
     "--data.batch_size=8",
     "--data.num_workers=0",
 ]
-CHAIN = [unit for unit in UNITS if not unit.name.startswith("stage2_")]
+CHAIN = [unit for unit in run_units() if not unit.name.startswith("stage2_")]
 KILLS = 50
 """Of the slow test."""
 

@@ -12,7 +12,7 @@ from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RunSettings
 
 SHRINK = {"stage1_text": 0.15, "stage1_audio": 0.3, "stage1_visual": 0.4, "stage2": 0.5, "stage4": 0.6}
@@ -62,7 +62,7 @@ def make_run(folder, store_dir, seeds=(42,), units=None, seed=0, folds=None):
         protocols = {f"_fold{i}": grouped.splits(sources, i) for i in range(1, folds + 1)}
     for number in seeds:
         for suffix, splits in protocols.items():
-            for unit in UNITS:
+            for unit in run_units():
                 if units is None or unit.name in units:
                     place = folder / f"seed{number}{suffix}" / unit.name
                     place.mkdir(parents=True)

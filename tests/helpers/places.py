@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from apt_lightning.experiments.plan import run_units
+
 HELPERS = Path(__file__).parent
 ROOT = HELPERS.parents[1]
 CONFIGS = ROOT / "configs"
@@ -20,12 +22,9 @@ QUICK = [
     "--data.batch_size=8",
 ]
 """Flags that make a training run last a second."""
-INPUTS = {
-    "stage1_audio": {},
-    "stage1_visual": {},
-    "stage1_text": {},
-    "stage2": {f"{name}_ckpt": f"stage1_{name}" for name in ("audio", "visual", "text")},
-    "stage3": {f"{name}_ckpt": f"stage1_{name}" for name in ("audio", "visual", "text")},
-    "stage4": {"fusion_ckpt": "stage2", "siamese_ckpt": "stage3"},
-}
-"""Stage to the model arguments that take earlier stages' checkpoints."""
+STAGES = ("stage1_audio", "stage1_visual", "stage1_text", "stage2", "stage3", "stage4")
+
+
+def inputs(stage, folder):
+    """Flags that give a stage the earlier checkpoints of a run's seed folder."""
+    return next(unit for unit in run_units() if unit.name == stage).inputs(folder)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.losses import RegressionLoss
+from apt_lightning.losses import RegressionLoss, RegressionTerms
 
 
 def arrays(seed=0):
@@ -22,13 +22,13 @@ def test_value_is_that_of_equations_3_and_4(options):
     error = (scores - labels)[~np.isnan(labels)]
     bell = np.mean(300 * (1 - np.exp(-(error**2) / (2 * sigma**2))))
     expected = weights[0] * np.mean(np.abs(error)) + weights[1] * np.mean(error**2) + weights[2] * bell
-    loss = RegressionLoss(**options)(torch.tensor(scores), torch.tensor(labels))
+    loss = RegressionLoss(RegressionTerms(**options))(torch.tensor(scores), torch.tensor(labels))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_bell_of_the_paper_is_a_parabola():
     error = torch.tensor([0.01, 0.1, 1.0])
-    bell = RegressionLoss(mae_weight=0, mse_weight=0)
+    bell = RegressionLoss(RegressionTerms(mae_weight=0, mse_weight=0))
     for e in error:
         assert bell(e[None, None], torch.zeros(1, 1)).item() == pytest.approx(1.852 * e.item() ** 2, rel=4e-3)
 
@@ -50,4 +50,4 @@ def test_missing_labels_have_no_gradient_and_none_at_all_is_zero():
 @pytest.mark.parametrize("options", [{"bell_sigma": 0.0}, {"mae_weight": -1.0}])
 def test_wrong_options_are_refused(options):
     with pytest.raises(UsageError, match=next(iter(options))):
-        RegressionLoss(**options)
+        RegressionTerms(**options)

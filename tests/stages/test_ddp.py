@@ -23,7 +23,7 @@ from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.synthetic.features import synthetic_features
 from apt_lightning.evaluation.predictions import read_predictions
-from apt_lightning.experiments.plan import STAGE1, UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RunSettings, run
 from apt_lightning.stages import frozen as features
 from apt_lightning.stages.fusion import FusionModule
@@ -53,15 +53,14 @@ def vectors(tmp_path_factory):
         kept = np.arange(N_CLIPS) % 7 != i
         np.savez(folder / f"{modality}.npz", features=values[kept], names=np.array(names)[kept])
         put_features(Store.open(folder / "store"), modality, str(folder / f"{modality}.npz"), None)
-    units = [unit for unit in UNITS if unit.name in (*STAGE1, "stage2")]
+    units = [unit for unit in run_units() if unit.name.startswith("stage1") or unit.name == "stage2"]
     run(RunSettings(str(folder / "store"), str(folder / "run"), stages=str(CONFIGS), options=QUICK), units)
     return folder
 
 
 def checkpoints(folder):
-    return {
-        f"{m}_ckpt": str(folder / "run" / "seed42" / f"stage1_{m}" / "best.ckpt") for m in ("audio", "visual", "text")
-    }
+    base = folder / "run" / "seed42"
+    return {"checkpoints": {m: str(base / f"stage1_{m}" / "best.ckpt") for m in ("audio", "visual", "text")}}
 
 
 MODULES = {

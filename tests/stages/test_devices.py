@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from places import CONFIGS, INPUTS, OVERLAY, QUICK
+from places import CONFIGS, OVERLAY, QUICK, inputs
 
 from apt_lightning.cli import main
 from apt_lightning.evaluation.predictions import read_predictions
@@ -19,7 +19,7 @@ def words_of(stage, chain, store, folder, accelerator):
     """Flags that run a stage of the chain on an accelerator."""
     files = [CONFIGS / f"{stage}.yaml", *[f for f in [OVERLAY / f"{stage}.yaml"] if f.is_file()]]
     words = [f"--config={file}" for file in files]
-    words += [f"--model.{name}={chain / 'seed42' / earlier / 'best.ckpt'}" for name, earlier in INPUTS[stage].items()]
+    words += inputs(stage, chain / "seed42")
     return [*words, f"--data.store={store}", f"--run_dir={folder}", *QUICK, f"--trainer.accelerator={accelerator}"]
 
 

@@ -110,7 +110,7 @@ def test_nothing_that_a_file_names_is_imported(way, good, trap, feature_run, cap
             assert code == 1
             return
         case "later stage":
-            flags = words(feature_run, trap / "out", f"--model.audio_ckpt={evil}")
+            flags = words(feature_run, trap / "out", f"--model.checkpoints.audio={evil}")
             code = main(["fit", f"--config={CONFIGS / 'stage3.yaml'}", *flags])
         case "load" | "class":
             read = load if way == "load" else ModalityModule.load_from_checkpoint
@@ -147,11 +147,11 @@ def test_no_path_of_a_file_is_followed(resumable, feature_run, tmp_path):
     score = torch.tensor(-1.0)  # any epoch is better
     state |= {"best_model_path": away, "kth_best_model_path": away, "last_model_path": away, "kth_value": score}
     state |= {"best_k_models": {away: score}, "best_model_score": score, "dirpath": str(folder)}
-    content["hyper_parameters"]["audio_ckpt"] = away
+    content["hyper_parameters"]["fusion_ckpt"] = away
     (folder / "last.ckpt").write_bytes(saved(content))
     flags = words(feature_run, folder, "--trainer.max_epochs=3")
-    assert main(["fit", f"--ckpt_path={folder / 'last.ckpt'}", *flags]) == 2  # `audio_ckpt` is no setting of stage 1
-    del content["hyper_parameters"]["audio_ckpt"]
+    assert main(["fit", f"--ckpt_path={folder / 'last.ckpt'}", *flags]) == 2  # `fusion_ckpt` is no setting of stage 1
+    del content["hyper_parameters"]["fusion_ckpt"]
     (folder / "last.ckpt").write_bytes(saved(content))
     assert main(["fit", f"--ckpt_path={folder / 'last.ckpt'}", *flags]) == 0
     assert precious.read_text() == "dear"

@@ -9,7 +9,7 @@ from places import CONFIGS, OVERLAY, QUICK
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.stages.checkpoint import read_stage
 from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import AtomicCheckpointIO
@@ -100,15 +100,15 @@ def test_stage4_refuses_embeddings_of_other_encoders(chain, store_dir, tmp_path,
 
 
 def test_missing_stage_is_named_with_its_command(store_dir, tmp_path, capsys):
-    assert main(["fit", *arguments(tmp_path, store_dir, "stage3"), "--model.audio_ckpt=nowhere.ckpt"]) == 2
+    assert main(["fit", *arguments(tmp_path, store_dir, "stage3"), "--model.checkpoints.audio=nowhere.ckpt"]) == 2
     error = capsys.readouterr().err
-    assert "nowhere.ckpt" in error and "apt fit --config configs/stage1_audio.yaml" in error
+    assert "nowhere.ckpt" in error and "apt fit --config stage1_audio.yaml" in error
 
 
 def test_read_stage_checks_what_a_file_claims(chain, tmp_path):
     path = str(chain / "seed42" / "stage2" / "best.ckpt")
-    with pytest.raises(CheckpointError, match="stage 'fusion'"):
-        read_stage(path, "siamese")
+    with pytest.raises(CheckpointError, match="stage 'stage2'"):
+        read_stage(path, "stage3")
     content = torch.load(path, weights_only=True)
     content["apt"]["traits"] = content["apt"]["traits"][::-1]
     torch.save(content, tmp_path / "order.ckpt")
@@ -151,8 +151,7 @@ def test_stages_with_dropout_resume_to_equal_weights(stage, chain, store_dir, tm
             shutil.copy(path, saved)
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", keep_first)
-    needs = next(unit.needs for unit in UNITS if unit.name == stage)
-    flags = [f"--model.{name}={chain / 'seed42' / earlier / 'best.ckpt'}" for name, earlier in needs.items()]
+    flags = next(unit for unit in run_units() if unit.name == stage).inputs(chain / "seed42")
     flags.append("--trainer.max_epochs=3")
     for name, resume in (("whole", []), ("resumed", [f"--ckpt_path={saved}"])):
         assert main(["fit", *arguments(tmp_path / name, store_dir, stage), *flags, *resume]) == 0

@@ -5,7 +5,7 @@ import yaml
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
-from apt_lightning.experiments.plan import UNITS
+from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RunSettings
 
 STAGES = sorted(CONFIGS.glob("*.yaml"))
@@ -22,15 +22,14 @@ SMALL = {
 @pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
 def test_stage_trains_two_batches(path, chain, store_dir, tmp_path):
     base = chain / "seed42"
-    needs = next(unit.needs for unit in UNITS if unit.name == path.stem)
-    flags = [f"--model.{name}={base / earlier / 'best.ckpt'}" for name, earlier in needs.items()]
+    flags = next(unit for unit in run_units() if unit.name == path.stem).inputs(base)
     flags += [f"--data.store={store_dir}", f"--run_dir={tmp_path}", *QUICK, *SMALL.get(path.stem, [])]
     assert main(["fit", f"--config={path}", *flags, "--trainer.limit_val_batches=2"]) == 0
     assert (tmp_path / "best.ckpt").is_file() and (tmp_path / "last.ckpt").is_file()
 
 
 def test_the_units_of_a_run_use_every_stage():
-    assert {unit.config for unit in UNITS} == {path.stem for path in STAGES}
+    assert {unit.config for unit in run_units()} == {path.stem for path in STAGES}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("runs/*.yaml")), ids=lambda path: path.stem)

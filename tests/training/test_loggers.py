@@ -6,11 +6,12 @@ import pytest
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.experiments.plan import run_units
 
 
 def fit(stage, folder, store_dir, chain, *flags):
     base = chain / "seed42"
-    needs = [f"--model.{m}_ckpt={base / f'stage1_{m}' / 'best.ckpt'}" for m in ("audio", "visual", "text")]
+    needs = next(unit for unit in run_units() if unit.name == "stage3").inputs(base)
     words = [f"--config={CONFIGS / stage}.yaml", f"--run_dir={folder}", f"--data.store={store_dir}", *QUICK]
     return main(["fit", *words, *(needs if stage == "stage3" else []), *flags])
 

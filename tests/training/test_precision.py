@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from places import CONFIGS, INPUTS, OVERLAY, QUICK
+from places import CONFIGS, OVERLAY, QUICK, STAGES, inputs
 
 from apt_lightning.cli import main
 from apt_lightning.evaluation.predictions import read_predictions
@@ -15,11 +15,11 @@ from apt_lightning.training import fit as lightning
 from apt_lightning.training.precision import best_precision
 
 
-@pytest.mark.parametrize("stage", INPUTS)
+@pytest.mark.parametrize("stage", STAGES)
 def test_stage_trains_in_bfloat16(chain, store_dir, tmp_path, stage):
     files = [CONFIGS / f"{stage}.yaml", *[f for f in [OVERLAY / f"{stage}.yaml"] if f.is_file()]]
     words = [f"--config={file}" for file in files]
-    words += [f"--model.{name}={chain / 'seed42' / earlier / 'best.ckpt'}" for name, earlier in INPUTS[stage].items()]
+    words += inputs(stage, chain / "seed42")
     words += [f"--data.store={store_dir}", f"--run_dir={tmp_path}", "--trainer.precision=bf16-mixed"]
     assert main(["fit", *words, *QUICK]) == 0
     with (tmp_path / "metrics.csv").open(newline="") as stream:
@@ -45,7 +45,7 @@ def test_stage_trains_in_a_true_precision(feature_run, tmp_path, stage, precisio
         f"--data.store={feature_run.parent / 'store'}",
         f"--run_dir={tmp_path}",
     ]
-    words += [f"--model.{name}={base / earlier / 'best.ckpt'}" for name, earlier in INPUTS[stage].items()]
+    words += inputs(stage, base)
     assert main(["fit", *words, *QUICK, f"--trainer.precision={precision}"]) == 0
     state = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert {x.dtype for x in state.values() if x.is_floating_point()} == {

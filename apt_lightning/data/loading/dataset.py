@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from apt_lightning.common.batch import Batch, Inputs
 from apt_lightning.data.loading.consumer import Features
 from apt_lightning.data.loading.pictures import decode_pictures
-from apt_lightning.data.store.reader import MODALITIES, Store
+from apt_lightning.data.store.reader import Store
 from apt_lightning.data.text.tokens import N_SPECIAL, encode
 from apt_lightning.data.text.word_vectors import WordVectors
 
@@ -41,17 +41,16 @@ class ClipDataset(Dataset[Batch]):
         self.augment = augment
         self.modalities = tuple(modalities)
         self.features = features
-        columns = [MODALITIES.index(name) for name in self.modalities]
-        self.present = torch.from_numpy(np.ascontiguousarray(store.present[:, columns]))
+        self.present = torch.from_numpy(np.ascontiguousarray(store.present[:, store.columns(self.modalities)]))
         self.traits = torch.tensor([clip.traits for clip in store.clips], dtype=torch.float32).view(-1, 5)
         self.arrays: dict[str, Tensor] = {}
         for name in self.modalities:
             if store.kinds[name] == "tokens":
-                self._add_words(vocabulary)
+                self._add_words(name, vocabulary)
             elif store.kinds[name] != "frames" and features is None:
                 self.arrays[name] = torch.from_numpy(np.asarray(store.vectors(name)))
 
-    def _add_words(self, vocabulary: Sequence[str] | None) -> None:
+    def _add_words(self, modality: str, vocabulary: Sequence[str] | None) -> None:
         """Take the store's word numbers, or number the words of its transcripts anew by the reader's vocabulary."""
         text = self.store.text
         ids, lengths = text.ids, text.lengths
@@ -59,15 +58,15 @@ class ClipDataset(Dataset[Batch]):
             known = WordVectors(list(vocabulary), np.zeros((len(vocabulary), 1), np.float32), {})
             ids, lengths = encode([clip.transcript for clip in self.store.clips], known, ids.shape[1])
             used = np.array([clip.status != "left out" for clip in self.store.clips])
-            self.present[:, self.modalities.index("text")] = torch.from_numpy((ids >= N_SPECIAL).any(axis=1) & used)
+            self.present[:, self.modalities.index(modality)] = torch.from_numpy((ids >= N_SPECIAL).any(axis=1) & used)
         if self.features is None:
-            self.arrays["text"] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+            self.arrays[modality] = torch.from_numpy(np.asarray(ids, dtype=np.int64))
             self.lengths = torch.from_numpy(np.asarray(lengths, dtype=np.int64))
 
     @property
     def reads_frames(self) -> bool:
         """Whether batches decode pictures, which is worth worker processes."""
-        return self.features is None and "visual" in self.modalities and "visual" not in self.arrays
+        return self.features is None and any(self.store.kinds[name] == "frames" for name in self.modalities)
 
     def __getitem__(self, rows: Tensor) -> Batch:
         inputs: dict[str, Inputs] = {}
@@ -79,10 +78,10 @@ class ClipDataset(Dataset[Batch]):
         return Batch(rows, self.traits[rows], self.present[rows], inputs, features)
 
     def _inputs(self, name: str, rows: Tensor) -> Inputs:
-        if name not in self.arrays:
+        if self.store.kinds[name] == "frames":
             return self._frames(rows)
         values = self.arrays[name][rows]
-        if name == "text" and not values.is_floating_point():
+        if self.store.kinds[name] == "tokens":
             length = self.lengths[rows]
             return Inputs(values[:, : max(1, int(length.max()))], length)
         return Inputs(values, None)

@@ -14,7 +14,8 @@ from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.audio import Samples, audio_faults
 from apt_lightning.data.media.container import check_file
 from apt_lightning.data.media.decode import picture_faults, read_pictures
-from apt_lightning.data.media.extract import demux, missing, opened, useless
+from apt_lightning.data.media.extract import Extraction, Found, demux, missing, opened, useless
+from apt_lightning.data.media.video import PictureTrack
 
 Pictures = npt.NDArray[np.uint8]
 Sense = Literal["sound", "pictures", "words"]
@@ -46,8 +47,6 @@ class Material:
     """Second at which each picture is shown."""
     words: str = ""
     """Transcript."""
-    faults: list[Fault] = field(default_factory=list)
-    """What was found in the file."""
 
 
 @dataclass(frozen=True)
@@ -63,41 +62,63 @@ class Take:
     """Pictures a second, in place of ``frames``."""
 
 
-def take_clip(path: str | os.PathLike[str], name: str, take: Take) -> Material:
+SETTINGS = Take
+"""What a decoding process makes of the settings it is sent."""
+
+
+@dataclass
+class Taken(Extraction):
+    """What was decoded for an encoder; no functionals, no JPEGs."""
+
+    samples: Samples
+    """(S,), empty unless sound was asked for."""
+    pictures: Pictures
+    """(F, H, W, 3), empty unless pictures were asked for."""
+
+
+def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: bool = True) -> Taken:
     """Decode what an encoder reads of a stranger's file.
 
     Args:
         path: The file.
         name: Name of the clip, for its faults.
         take: What to take.
+        functionals: Of no effect; part of what a decoding process asks.
 
     Raises:
         ClipError: If the clip has nothing of the kind; its ``code`` says why.
     """
     path = os.fspath(path)
+    samples, pictures, times = np.zeros(0, np.float32), np.zeros((0, 1, 1, 3), np.uint8), []
     with opened(path, name, check_file(path, name)) as container:
         video, sound, _ = demux(container, name, take.rate)
         if take.sense == "sound":
-            samples = np.zeros(0, np.float32) if sound is None else sound.mono()[0]
-            found = missing(container, "audio") if sound is None else audio_faults(samples, take.rate, 0.0)
-            material = Material(samples=samples)
-        elif video is None or not video.shown:
-            found = missing(container, "video") if video is None else [("no-video", "the stream holds no picture")]
-            material = Material()
+            found = missing(container, "audio")
+            if sound is not None:
+                samples, clipped = sound.mono()
+                found = audio_faults(samples, take.rate, clipped)
+        elif video is None:
+            found = missing(container, "video")
         else:
-            n = take.frames if take.fps is None else max(1, round(video.duration * take.fps))
-            moments = video.moments(n)
-            decoded = read_pictures(path, video, moments, take.side, "pyav")
-            kept = [moment for moment in moments if moment.time in decoded]
-            found = picture_faults([decoded[moment.time] for moment in kept])
-            if not kept:
-                found = [("no-video", "no picture can be decoded")]
-            elif len(kept) < len(moments):
-                found.append(("few-frames", f"{len(kept)} of {len(moments)}"))
-            pictures = np.stack([decoded[m.time] for m in kept]) if kept else np.zeros((0, 1, 1, 3), np.uint8)
-            material = Material(pictures=pictures, times=[moment.seconds for moment in kept])
+            pictures, times, found = _pictures(path, video, take)
     if useless(found):
         code, detail = found[0]
         raise ClipError(code, f"{name}: {detail}")
-    material.faults.extend(Fault(code, name, detail) for code, detail in found)
-    return material
+    faults = [Fault(code, name, detail) for code, detail in found]
+    return Taken(None, [], times, len(samples) / take.rate, faults, "", samples, pictures)
+
+
+def _pictures(path: str, video: PictureTrack, take: Take) -> tuple[Pictures, list[float], Found]:
+    none = np.zeros((0, 1, 1, 3), np.uint8)
+    if not video.shown:
+        return none, [], [("no-video", "the video stream holds no picture")]
+    n = take.frames if take.fps is None else max(1, round(video.duration * take.fps))
+    moments = video.moments(n)
+    decoded = read_pictures(path, video, moments, take.side, "pyav")
+    kept = [moment for moment in moments if moment.time in decoded]
+    if not kept:
+        return none, [], [("no-video", "no picture can be decoded")]
+    found = picture_faults([decoded[moment.time] for moment in kept])
+    if len(kept) < n:
+        found.append(("few-frames", f"{len(kept)} of {n}"))
+    return np.stack([decoded[moment.time] for moment in kept]), [moment.seconds for moment in kept], found

@@ -1,4 +1,4 @@
-"""Features made elsewhere, put in place of ours in a store."""
+"""Features made elsewhere, put into a store in place of ours or as a modality of their own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,13 @@ from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.files import digest, file_digest, locked, write_bytes
 from apt_lightning.data.collection.arrays import check_arrays
 from apt_lightning.data.collection.tables import read_text_file
-from apt_lightning.data.store.reader import MODALITIES, Store
+from apt_lightning.data.store.reader import PREPARED, Store
 
 FloatArray = npt.NDArray[np.float32]
+
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""A modality: part of file names, flags and names of weights."""
 
 
 class Placed(NamedTuple):
@@ -34,11 +39,11 @@ class Placed(NamedTuple):
 
 
 def put_features(store: Store, modality: str, array: str, names: str | None) -> Placed:
-    """Put features made elsewhere in place of ours; a reader sees the old ones or the new, never a mixture.
+    """Put features made elsewhere into a store; a reader sees the old ones or the new, never a mixture.
 
     Args:
         store: A finished store.
-        modality: ``audio``, ``visual`` or ``text``.
+        modality: ``audio``, ``visual`` or ``text``, in place of ours; any other name adds a modality.
         array: ``.npy`` of shape (N, D); ``.npz`` with ``features`` and ``names``; or CSV with a column
             ``clip`` and D columns of numbers.
         names: Text file with a clip name a line, for an ``.npy``.
@@ -49,10 +54,13 @@ def put_features(store: Store, modality: str, array: str, names: str | None) -> 
     Raises:
         DataError: If the file is damaged, has another shape, holds NaN or infinity, names a clip twice, or
             names no clip of the store.
-        UsageError: If ``modality`` or the kind of file is unknown, or names are missing.
+        UsageError: If ``modality`` is no name, the kind of file is unknown, or names are missing.
     """
-    if modality not in MODALITIES:
-        raise UsageError(f"expected MODALITY to be one of {', '.join(MODALITIES)}, but got {modality!r}")
+    if not NAME.fullmatch(modality):
+        raise UsageError(
+            f"expected MODALITY to be {', '.join(PREPARED)} or a name of your own of at most 32 small letters, digits"
+            f" and underscores, a letter first, but got {modality!r:.60}"
+        )
     values, given = _read(Path(array), names)
     rows = _checked(array, values, given)
     clips = [clip.name for clip in store.clips]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +32,8 @@ from apt_lightning.data.text.tokens import UNKNOWN
 
 FORMAT = "apt-lightning feature store"
 VERSION = 1
-MODALITIES = ("audio", "visual", "text")
-"""Columns of :attr:`Store.present`."""
+PREPARED = {"audio": "functionals", "visual": "frames", "text": "tokens"}
+"""The modalities that ``apt prepare`` makes, the first of every store, and what they hold."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -115,9 +115,9 @@ class Store:
         path: Folder of the store.
         manifest: Contents of ``manifest.json``.
         clips: All clips given, in index order.
-        present: (N, 3) bool, modality usable for this clip; columns audio, visual, text.
+        present: (N, M) bool, modality usable for this clip; columns in the order of :attr:`modalities`.
         kinds: Per modality what the store serves: audio ``functionals``, visual ``frames``, text ``tokens``;
-            ``vector`` where features made elsewhere are in place of ours.
+            ``vector`` for features made elsewhere, in place of ours or under a name of their own.
         fingerprint: Hexadecimal digest over settings, labels, texts and every clip's features; equal for
             equal content, whoever wrote it and in how many runs.
     """
@@ -160,9 +160,8 @@ class Store:
         todo = sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
         if todo or seal["index"] != file_digest(index):
             raise StoreError(f"the store {self.path} is unfinished, {todo} of {len(entries)} clips to do; {again}")
-        self._foreign = {m: meta for m in MODALITIES if (meta := self._read_foreign(m)) is not None}
-        self.kinds = {"audio": "functionals", "visual": "frames", "text": "tokens"}
-        self.kinds |= dict.fromkeys(self._foreign, "vector")
+        self._precomputed = self._read_precomputed()
+        self.kinds = PREPARED | dict.fromkeys(self._precomputed, "vector")
         found = [rows.get(entry["name"]) if needs_row(entry) else None for entry in entries]
         self._place(found)
         self._judge(entries, [None if at is None else at[1] for at in found], seal)
@@ -183,14 +182,14 @@ class Store:
     def _judge(self, entries: list[Row], rows: list[Row | None], seal: Row) -> None:
         """Fill clips, present and fingerprint."""
         names = [entry["name"] for entry in entries]
-        known = {modality: set(meta["names"]) for modality, meta in self._foreign.items()}
-        foreign = [[name in known.get(modality, ()) for modality in MODALITIES] for name in names]
+        known = {modality: set(meta["names"]) for modality, meta in self._precomputed.items()}
+        precomputed = [[name in known.get(modality, ()) for modality in self.modalities] for name in names]
         later: dict[str, list[Fault]] = {}
         sums = {name: row["sha256"] for name, row in zip(names, rows, strict=True) if row and row["sha256"]}
         for fault in (*duplicates(sums), *(Fault(*fault) for fault in seal["faults"])):
             later.setdefault(fault.clip, []).append(fault)
         self.clips = []
-        for entry, row, elsewhere in zip(entries, rows, map(any, foreign), strict=True):
+        for entry, row, elsewhere in zip(entries, rows, map(any, precomputed), strict=True):
             name = entry["name"]
             own = [Fault(code, name, detail) for code, detail in entry["faults"] + (row["faults"] if row else [])]
             faults = (*own, *later.get(name, ()))
@@ -200,25 +199,45 @@ class Store:
             traits = tuple(np.nan if value is None else float(value) for value in entry["traits"])
             about = (entry["source"], entry["split"], entry["path"], traits, entry["transcript"])
             self.clips.append(StoredClip(name, *about, status, faults, entry["demographics"]))
-        ours = np.stack(
-            [self._audio >= 0, np.diff(self._first) > 0, (np.asarray(self.text.ids) > UNKNOWN).any(axis=1)],
-            axis=1,
-        )
-        in_place = np.array([modality in self._foreign for modality in MODALITIES])
-        used = np.array([clip.status != "left out" for clip in self.clips], bool)
-        self.present = np.where(in_place, np.array(foreign, bool).reshape(-1, 3), ours) & used[:, None]
+        self.present = np.array(precomputed, bool).reshape(-1, len(self.modalities))
+        spoken = (np.asarray(self.text.ids) > UNKNOWN).any(axis=1)
+        ours = {"audio": self._audio >= 0, "visual": np.diff(self._first) > 0, "text": spoken}
+        for modality, there in ours.items():
+            if modality not in self._precomputed:
+                self.present[:, self.columns([modality])[0]] = there
+        self.present &= np.array([clip.status != "left out" for clip in self.clips], bool)[:, None]
         labelled = [{key: value for key, value in entry.items() if key != "path"} for entry in entries]
         self._contents = [row and row["content"] for row in rows]
-        elsewhere_sums = {modality: found["sha256"] for modality, found in self._foreign.items()}
+        elsewhere_sums = {modality: meta["sha256"] for modality, meta in self._precomputed.items()}
         self.fingerprint = digest([self.manifest["key"], labelled, self._contents, seal["content"], elsewhere_sums])
 
-    def _read_foreign(self, modality: str) -> Row | None:
-        file = self.path / "features" / f"{modality}.json"
-        if not file.exists():
-            return None
-        found: Row = json.loads(file.read_text(encoding="utf-8"))
-        names = (file.parent / found["names"]).read_text(encoding="utf-8").split("\n")[:-1]
-        return found | {"names": names}
+    def _read_precomputed(self) -> dict[str, Row]:
+        """Modality to the description of its features made elsewhere: ours in their order, then others by name."""
+        files = {file.stem: file for file in sorted((self.path / "features").glob("*.json"))}
+        described: dict[str, Row] = {}
+        for modality in [*(m for m in PREPARED if m in files), *(m for m in files if m not in PREPARED)]:
+            meta: Row = json.loads(files[modality].read_text(encoding="utf-8"))
+            names = (self.path / "features" / meta["names"]).read_text(encoding="utf-8").split("\n")[:-1]
+            described[modality] = meta | {"names": names}
+        return described
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the columns of :attr:`present`: audio, visual, text, then others put there by ``apt features``."""
+        return tuple(self.kinds)
+
+    def columns(self, modalities: Sequence[str]) -> list[int]:
+        """Columns of :attr:`present` of some modalities.
+
+        Raises:
+            StoreError: If the store has no such modality.
+        """
+        if unknown := [name for name in modalities if name not in self.kinds]:
+            raise StoreError(
+                f"{self.path} has no modality {unknown[0]!r}, only {', '.join(self.kinds)};"
+                f" `apt features {self.path} {unknown[0]} ARRAY --names FILE` adds one"
+            )
+        return [self.modalities.index(name) for name in modalities]
 
     @property
     def n_frames(self) -> int:
@@ -255,8 +274,8 @@ class Store:
         Raises:
             StoreError: If the modality has no vectors.
         """
-        if modality in self._foreign:
-            return self._foreign_vectors(**self._foreign[modality])
+        if modality in self._precomputed:
+            return self._precomputed_vectors(**self._precomputed[modality])
         if self.kinds.get(modality) != "functionals":
             raise StoreError(
                 f"{self.path} holds {self.kinds.get(modality)} for {modality!r}, not vectors; "
@@ -269,7 +288,7 @@ class Store:
                 vectors[clips] = self._functionals(number, self._audio[clips])
         return vectors
 
-    def _foreign_vectors(self, array: str, names: list[str], **_: Any) -> FloatArray:
+    def _precomputed_vectors(self, array: str, names: list[str], **_: Any) -> FloatArray:
         # Copy on write: torch refuses to share read-only memory without a warning.
         rows: FloatArray = np.load(self.path / "features" / array, mmap_mode="c", allow_pickle=False)
         if names == [clip.name for clip in self.clips]:

@@ -18,8 +18,7 @@ from apt_lightning.experiments.report.blocks import Picture
 
 # Okabe and Ito's colours, told apart by the colour-blind, all of middling lightness.
 TRUE, BASELINE, FINAL, PLAIN = "#8a8f98", "#e69f00", "#0072b2", "#767b84"
-MODALITY_COLOURS = ("#d55e00", "#0072b2", "#009e73")
-"""Audio, visual, text."""
+_MODALITIES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 _INK, _GRID = "#010203", "#040506"
 """Stand for the page's text and line colours, which CSS puts in."""
@@ -45,6 +44,11 @@ _STYLE: Any = {
 _CSS = {_INK: "currentColor", _GRID: "var(--grid)", FINAL: "var(--blue)"}
 WIDTH = 3.4
 """Inches; at this width 8 pt are legible on a phone of 360 px."""
+
+
+def modality_colours(n: int) -> list[str]:
+    """A colour for each of n modalities; from the seventh on they come again."""
+    return [_MODALITIES[i % len(_MODALITIES)] for i in range(n)]
 
 
 def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2.3, stacked: int = 1) -> Picture:

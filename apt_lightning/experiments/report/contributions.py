@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.traits import SHORT
-from apt_lightning.data.store.reader import MODALITIES, Store
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.contributions import Mask
 from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Table
-from apt_lightning.experiments.report.charts import FINAL, MODALITY_COLOURS, Dot, dots, picture
+from apt_lightning.experiments.report.charts import FINAL, Dot, dots, modality_colours, picture
 from apt_lightning.experiments.report.run import Run
 
 FloatArray = npt.NDArray[np.float64]
@@ -27,7 +27,9 @@ class Contributions(NamedTuple):
     """Averages over test clips."""
 
     modalities: FloatArray
-    """(5, 3) mean absolute Shapley values of audio, visual and text, in label units."""
+    """(5, M) mean absolute Shapley values, in label units."""
+    names: tuple[str, ...]
+    """The M modalities."""
     clips: int
     families: dict[str, FloatArray]
     """eGeMAPS family to (repeats, 5) rises of the error; empty where the audio features are not eGeMAPS."""
@@ -44,7 +46,6 @@ def modality_contributions(run: Run) -> Contributions | str:
     """
     from apt_lightning.evaluation.contributions import (
         average_contributions,
-        egemaps_families,
         permutation_importance,
         shapley,
     )
@@ -71,26 +72,29 @@ def modality_contributions(run: Run) -> Contributions | str:
         return scores
 
     def value(mask: Mask) -> FloatArray:
-        return predict(features, present & torch.tensor([mask[MODALITIES.index(m)] for m in scorer.modalities]))
+        return predict(features, present & torch.tensor(mask))
 
-    average = average_contributions(shapley(value))
-    heard = present[:, scorer.modalities.index("audio")]
-    if run.store.kinds["audio"] != "functionals" or heard.sum() < 2:
-        return Contributions(average, len(kept), {})
-    from apt_lightning.data.media.audio import functional_names
+    names = scorer.modalities
+    average = average_contributions(shapley(value, len(names)))
+    audio = next((i for i, name in enumerate(names) if run.store.kinds.get(name) == "functionals"), None)
+    if audio is None or present[:, audio].sum() < 2:
+        return Contributions(average, names, len(kept), {})
+    heard = present[:, audio]
+    from apt_lightning.data.media.audio import FUNCTIONAL_FAMILIES, functional_names
 
-    encoder = scorer.encoders.encoders["audio"]
+    encoder = scorer.encoders.encoders[names[audio]]
 
     @torch.inference_mode()
     def hear(functionals: FloatArray) -> FloatArray:
         changed = features[heard].clone()
-        changed[:, scorer.modalities.index("audio")] = encoder(torch.from_numpy(functionals).float(), None)
+        changed[:, audio] = encoder(torch.from_numpy(functionals).float(), None)
         return predict(changed, present[heard])
 
-    functionals = np.asarray(run.store.vectors("audio")[rows[heard].numpy()], dtype=np.float64)
-    families = egemaps_families(functional_names())
+    functionals = np.asarray(run.store.vectors(names[audio])[rows[heard].numpy()], dtype=np.float64)
+    columns = {name: column for column, name in enumerate(functional_names())}
+    families = {family: [columns[name] for name in members] for family, members in FUNCTIONAL_FAMILIES.items()}
     importance = permutation_importance(hear, functionals, table.true[kept[heard.numpy()]], families)
-    return Contributions(average, len(kept), importance)
+    return Contributions(average, names, len(kept), importance)
 
 
 def _encode(scorer: Any, store: Store, rows: Any) -> tuple[Any, Any]:
@@ -118,12 +122,12 @@ def contributions(runs: Sequence[Run]) -> Section:
             blocks[run.name] = [Note(f"Not available: {found}.")]
             continue
         caption = f"Mean absolute Shapley value of each modality, {run.final}: {found.clips} test clips.{run.seed_note}"
-        keys = [Key("■", c, m) for m, c in zip(MODALITIES, MODALITY_COLOURS, strict=True)]
+        keys = [Key("■", c, m) for m, c in zip(found.names, modality_colours(len(found.names)), strict=True)]
         rows = [
             Row([name, *(number(float(v)) for v in (*column, column.mean()))])
-            for name, column in zip(MODALITIES, found.modalities.T, strict=True)
+            for name, column in zip(found.names, found.modalities.T, strict=True)
         ]
-        charts = Panels(caption, [_bars(run, found.modalities)], keys)
+        charts = Panels(caption, [_bars(run, found)], keys)
         notes = [
             "In label units; for each clip, a modality's values and the score without any modality add up to its score."
         ]
@@ -140,16 +144,18 @@ def contributions(runs: Sequence[Run]) -> Section:
     return Section("contributions", "What the scores rest on", intro, runs=blocks)
 
 
-def _bars(run: Run, values: FloatArray) -> Picture:
+def _bars(run: Run, found: Contributions) -> Picture:
+    values, n = found.modalities, len(found.names)
+
     def draw(axes: Any) -> None:
         x = np.arange(len(SHORT))
-        for i, colour in enumerate(MODALITY_COLOURS):
-            axes.bar(x + (i - 1) * 0.26, values[:, i], 0.24, color=colour)
+        for i, colour in enumerate(modality_colours(n)):
+            axes.bar(x + (i - (n - 1) / 2) * 0.78 / n, values[:, i], 0.72 / n, color=colour)
         axes.set_xticks(x, SHORT)
         axes.grid(axis="x", visible=False)
         axes.set_ylabel("mean |Shapley value|")
 
-    shares = ", ".join(f"{m} {v:.4f}" for m, v in zip(MODALITIES, values.mean(axis=0), strict=True))
+    shares = ", ".join(f"{m} {v:.4f}" for m, v in zip(found.names, values.mean(axis=0), strict=True))
     alt = f"{run.name}: mean absolute Shapley values by trait; over traits: {shares}"
     return picture("Modalities", alt, draw)
 

@@ -12,10 +12,8 @@ from typing import Any
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.metrics import Scores, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
-from apt_lightning.experiments.plan import UNITS, Unit
+from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.results import RunResults, read_run
-
-TITLES = {unit.name: unit.title for unit in UNITS}
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class Shown(ABC):
     @property
     def baseline(self) -> str | None:
         """Stage 2, if it is there and not the last."""
-        title = TITLES["stage2"]
-        return title if title in self.results.systems and title != self.final else None
+        titles = [system for system in self.results.systems if system.endswith("(stage 2)")]
+        return titles[0] if titles and titles[0] != self.final else None
 
     @property
     def shown(self) -> dict[str, Predictions]:
@@ -64,7 +62,7 @@ class Shown(ABC):
 
     def short(self, system: str) -> str:
         """Name of a system for narrow columns."""
-        return {TITLES["stage2"]: "stage 2", TITLES["stage4"]: "stage 4"}.get(system, system)
+        return next((stage for stage in ("stage 2", "stage 4") if system.endswith(f"({stage})")), system)
 
     @property
     def seeds(self) -> int:
@@ -118,9 +116,14 @@ class Run(Shown):
         return found
 
     @property
+    def units(self) -> tuple[Unit, ...]:
+        """What was trained, in order."""
+        return run_units(self.results.settings["modalities"])
+
+    @property
     def final_unit(self) -> Unit:
         """The unit that trained the final system."""
-        return next(unit for unit in UNITS if unit.title == self.final)
+        return next(unit for unit in self.units if unit.title == self.final)
 
     @cached_property
     def demographics(self) -> dict[str, dict[str, str]]:

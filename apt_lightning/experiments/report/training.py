@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.traits import SHORT, trait_classes
 from apt_lightning.data.faults import FAULTS
-from apt_lightning.experiments.plan import UNITS, Unit
+from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Source, Table
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, picture
 from apt_lightning.experiments.report.run import Run
@@ -118,7 +118,7 @@ def curves(runs: Sequence[Run]) -> Section:
     blocks: dict[str, list[Block]] = {}
     for run in runs:
         charts = []
-        for unit in UNITS:
+        for unit in run.units:
             tables = [_epochs(folder / "metrics.csv") for folder in run.folders(unit.name)]
             tables = [table for table in tables if table]
             if tables:
@@ -238,7 +238,7 @@ def settings(runs: Sequence[Run]) -> Section:
         rows = [Row([name, value]) for name, value in facts.items()]
         caption = f"What was run: {len(run.store.clips)} clips given"
         parts: list[Block] = [Table(caption, ["setting", "value"], rows, prose=True)]
-        for unit in UNITS:
+        for unit in run.units:
             config = run.file(unit.name, "config.yaml")
             if config is not None:
                 text = config.read_text(encoding="utf-8")

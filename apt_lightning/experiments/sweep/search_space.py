@@ -79,7 +79,7 @@ def searchable() -> list[str]:
     from apt_lightning.stages.siamese import SiameseModule
 
     names = inspect.signature(SiameseModule).parameters
-    return [f"model.{n}" for n in names if not n.endswith("_ckpt") and n != "upstream"] + ["data.batch_size"]
+    return [f"model.{n}" for n in names if n not in ("checkpoints", "upstream")] + ["data.batch_size"]
 
 
 def check_names(names: Iterable[str], where: str = "") -> None:

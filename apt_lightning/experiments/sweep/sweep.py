@@ -22,7 +22,7 @@ from apt_lightning.common.configs import find_config
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked, write_csv, write_json
 from apt_lightning.evaluation.tables import render
-from apt_lightning.experiments.plan import STAGE1, UNITS, Unit
+from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
 from apt_lightning.experiments.sweep.search_space import Search, check_names, read_search
 from apt_lightning.stages.regression import RegressionModule
@@ -35,14 +35,12 @@ WITHHELD = ("--data.withhold_test=true", "--trainer.enable_progress_bar=false")
 """Flags of every trial."""
 TRIALS, PLOT, STUDY, BEST_FOLDER = "trials.csv", "trials.png", "study.db", "best"
 
-_FIRST = (*STAGE1, "stage2")
-_UNIT = {unit.name: unit for unit in UNITS}
 
-
-def trial_units(parameters: Mapping[str, Any]) -> tuple[Unit, Unit]:
+def trial_units(settings: RunSettings, parameters: Mapping[str, Any]) -> tuple[Unit, Unit]:
     """Stages 3 and 4 of a trial, in a folder named after its parameters.
 
     Args:
+        settings: From :func:`sweep_settings`.
         parameters: Flags of stage 3, without dashes, to values.
 
     Raises:
@@ -51,10 +49,15 @@ def trial_units(parameters: Mapping[str, Any]) -> tuple[Unit, Unit]:
     check_names(parameters)
     folder = f"sweeps/{digest(dict(parameters))}"
     flags = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in sorted(parameters.items())]
-    third = replace(_UNIT["stage3"], name=f"{folder}/stage3", options=(*WITHHELD, *flags), test=False)
+    base = {unit.name: unit for unit in _units(settings)}
+    third = replace(base["stage3"], name=f"{folder}/stage3", options=(*WITHHELD, *flags), test=False)
     needs = {"fusion_ckpt": "stage2", "siamese_ckpt": third.name}
-    fourth = replace(_UNIT["stage4"], name=f"{folder}/stage4", needs=needs, options=WITHHELD, test=False)
+    fourth = replace(base["stage4"], name=f"{folder}/stage4", needs=needs, options=WITHHELD, test=False)
     return third, fourth
+
+
+def _units(settings: RunSettings) -> tuple[Unit, ...]:
+    return run_units(settings.modalities or ())
 
 
 def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]:
@@ -69,8 +72,9 @@ def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]
             f"{settings.out} is over folds, where every clip is tested in some fold, so a search would see the"
             " test labels; search on a run of the official split"
         )
-    jobs = list(plan(settings))
-    missing = [job.folder for job in jobs if job.unit.name in _FIRST and not is_done(job)]
+    jobs = list(plan(settings, _units(settings)))
+    first = [job for job in jobs if job.unit.name.startswith("stage1_") or job.unit.name == "stage2"]
+    missing = [job.folder for job in first if not is_done(job)]
     if missing:
         raise UsageError(
             f"{missing[0]} is not complete, or made with other settings; `apt run` goes on where it stopped"
@@ -88,8 +92,8 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
     Returns:
         Validation figures of stage 4's best epoch, mean over the run's seeds.
     """
-    units = trial_units(parameters)
-    jobs = [job for job in plan(settings, [*UNITS, *units]) if job.unit in units]
+    units = trial_units(settings, parameters)
+    jobs = [job for job in plan(settings, [*_units(settings), *units]) if job.unit in units]
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     figures = [_figures(third, fourth, settings.isolate) for third, fourth in pairs]
     return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}

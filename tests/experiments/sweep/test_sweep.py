@@ -14,7 +14,6 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError, UsageError
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.data.store.reader import MODALITIES
 from apt_lightning.experiments.sweep import sweep as sweeping
 from apt_lightning.experiments.sweep.search_space import read_search
 from apt_lightning.experiments.sweep.sweep import run_trial, sweep, sweep_settings
@@ -93,7 +92,7 @@ GOOD = {
         ({"parameters": {"model.marginn": {"value": 1}}}, "did you mean 'model.margin'"),
         ({"parameters": {"data.store": {"value": "x"}}}, "no parameter of stage 3"),
         ({"parameters": {"data.withhold_test": {"values": [True, False]}}}, "no parameter of stage 3"),
-        ({"parameters": {"model.audio_ckpt": {"value": "x"}}}, "no parameter of stage 3"),
+        ({"parameters": {"model.checkpoints": {"value": "x"}}}, "no parameter of stage 3"),
         ({"parameters": {"model.margin": 0.1}}, "expected `value`"),
         ({"parameters": {"model.margin": {"min": 0.5, "max": 0.1}}}, "`min` below `max`"),
         ({"parameters": {"model.margin": {"min": "a", "max": 1}}}, "`min` below `max`"),
@@ -131,7 +130,7 @@ def test_withheld_test_split_is_out_of_reach(feature_run):
     assert np.isnan(data.labels[test]).all() and not len(data.positions("test"))
     assert np.array_equal(data.positions("train"), open_data.positions("train"))
     assert np.array_equal(data.positions("validation"), open_data.positions("validation"))
-    dataset = ClipDataset(data.store, MODALITIES)
+    dataset = ClipDataset(data.store, data.store.modalities)
     assert torch.isnan(dataset[torch.from_numpy(test)].traits).all()
     with pytest.raises(UsageError, match="withheld"):
         data.test_dataloader()
@@ -191,7 +190,7 @@ def test_trials_need_a_finished_run_of_the_official_split(feature_run, tmp_path)
 
 
 def test_trials_may_not_set_what_they_read(feature_run, capsys):
-    for flag in ("--model.audio_ckpt=x", "--data.store=x", "--data.withhold_test=false", "--model.nonsense=1"):
+    for flag in ("--model.checkpoints=x", "--data.store=x", "--data.withhold_test=false", "--model.nonsense=1"):
         assert main(["sweep", "--trial", f"--run={feature_run}", flag]) == 2
         assert "no parameter of stage 3" in capsys.readouterr().err
 

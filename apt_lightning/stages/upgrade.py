@@ -1,0 +1,56 @@
+"""Checkpoints of format 1, brought into today's form: names of stages, kinds of networks, grouped settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apt_lightning.stages.names import STAGE2, STAGE3, STAGE4, stage1
+
+_STAGES = {name: stage1(name) for name in ("audio", "visual", "text")} | {
+    "fusion": STAGE2,
+    "siamese": STAGE3,
+    "final": STAGE4,
+}
+_TERMS = ("mae_weight", "mse_weight", "bell_weight", "bell_sigma", "bell_gamma")
+_DROPPED = {
+    STAGE2: ("fusion_ckpt", "siamese_ckpt", "missing_embedding", "normalize_embeddings", "embeddings"),
+    STAGE4: (),
+}
+
+
+def upgrade(content: dict[Any, Any]) -> None:
+    """Change a checkpoint of format 1 in place, as far as its parts have the form that they should have.
+
+    What has not is left as it is, for the checks that follow.
+
+    Args:
+        content: The whole file, with a dictionary ``apt``.
+    """
+    entry, hparams = content["apt"], content.get("hyper_parameters")
+    stage = _STAGES.get(entry.get("stage")) if isinstance(entry.get("stage"), str) else None
+    networks = entry.get("networks")
+    if stage is None or not isinstance(hparams, dict) or not isinstance(networks, dict):
+        return
+    entry |= {"format": 2, "stage": stage}
+    if stage not in (STAGE2, STAGE3, STAGE4):
+        _group_terms(hparams)
+        return
+    for name in ("audio_ckpt", "visual_ckpt", "text_ckpt", "modalities", *_DROPPED.get(stage, ())):
+        hparams.pop(name, None)
+    own = {name: networks.pop(name) for name in ("fusion", "siamese") if name in networks}
+    own = {name: {"kind": name, **part} for name, part in own.items() if isinstance(part, dict)}
+    if stage == STAGE4:
+        _group_terms(hparams)
+        settings = {name: hparams.get(name) for name in ("hidden_dims", "missing_embedding")}
+        networks["network"] = {"kind": "final", "siamese": None, **own, **settings}
+        networks["network"]["normalize"] = hparams.get("normalize_embeddings")
+        hparams["upstream"] = {"encoders": networks.get("encoders"), **own}
+    else:
+        networks["network"] = own.get("siamese" if stage == STAGE3 else "fusion")
+        hparams["upstream"] = {"encoders": networks.get("encoders")}
+        if stage == STAGE2:
+            _group_terms(hparams)
+
+
+def _group_terms(hparams: dict[Any, Any]) -> None:
+    hparams["loss"] = {name: hparams.pop(name) for name in _TERMS if name in hparams}
