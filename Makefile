@@ -7,7 +7,7 @@ CLIPS ?= 900
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study leak leaderboard wheels docs clean
+.PHONY: help install demo test test-slow format bench bench-compare bench-gpu study benchmark leak leaderboard wheels docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ docs: install ## Build the documentation into site/; a dead reference fails
 
 study: install ## Redo docs/embedding-study.md, about a quarter of an hour
 	$(BIN)/python -m studies.embedding_study
+
+benchmark: install ## Redo docs/benchmark.md: joint training, metric losses, mixing, retrieval
+	$(BIN)/python -m studies.benchmark
 
 leak: install ## Redo the tables of docs/results.md, about a quarter of an hour
 	$(BIN)/python -m studies.leak_study

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from apt_lightning.losses.regression import RegressionLoss
     from apt_lightning.stages.final import FinalModule
     from apt_lightning.stages.fusion import FusionModule
+    from apt_lightning.stages.joint import JointModule
     from apt_lightning.stages.load import load
     from apt_lightning.stages.modality import ModalityModule
     from apt_lightning.stages.scorer import Scorer
@@ -48,6 +49,7 @@ _PLACES = {
     "ModalityModule": "stages.modality:ModalityModule",
     "FusionModule": "stages.fusion:FusionModule",
     "FinalModule": "stages.final:FinalModule",
+    "JointModule": "stages.joint:JointModule",
     "SiameseModule": "stages.siamese:SiameseModule",
     "load": "stages.load:load",
     "Scorer": "stages.scorer:Scorer",
@@ -65,6 +67,7 @@ __all__ = [
     "FinalModule",
     "FirstImpressionsDataModule",
     "FusionModule",
+    "JointModule",
     "ModalityModule",
     "Predictions",
     "RegressionLoss",

@@ -23,8 +23,8 @@ from apt_lightning.common.traits import TRAITS, trait_classes, trait_statistics
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.store.precomputed import put_features
-from apt_lightning.data.store.reader import MODALITIES, PREPARED, Store
-from apt_lightning.data.synthetic.features import synthetic_features
+from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.synthetic.features import SyntheticFeatures, synthetic_features
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.retrieval import retrieve
@@ -100,13 +100,18 @@ class Condition:
 
 
 def build_store(folder: Path, n_clips: int, condition: Condition) -> Path:
+    """A feature store of the clips of a condition."""
+    noise = NOISE if condition.noisy else None
+    grouped = condition.protocol == "disjoint"
+    return write_store(
+        folder, synthetic_features(n_clips, condition.seed, noise, grouped=grouped, identity=condition.identity)
+    )
+
+
+def write_store(folder: Path, drawn: SyntheticFeatures) -> Path:
     """A feature store of synthetic vectors, through the path of features made elsewhere."""
     store = folder / "store"
     folder.mkdir(parents=True, exist_ok=True)
-    noise = NOISE if condition.noisy else None
-    drawn = synthetic_features(
-        n_clips, condition.seed, noise, grouped=condition.protocol == "disjoint", identity=condition.identity
-    )
     names = [f"{source:05d}.{i:05d}.mp4" for i, source in enumerate(drawn.source)]
     with (folder / "clips.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -114,7 +119,7 @@ def build_store(folder: Path, n_clips: int, condition: Condition) -> Path:
         for name, split, labels in zip(names, drawn.split, drawn.labels, strict=True):
             writer.writerow([name, split, *labels.tolist()])
     prepare(folder / "clips.csv", store)
-    for modality in MODALITIES:
+    for modality in PREPARED:
         file = folder / f"{modality}.npz"
         np.savez(file, features=drawn.features[modality], names=names)
         put_features(Store.open(store), modality, str(file), None)
@@ -144,7 +149,7 @@ class TestSplit:
 
     def features(self, module: torch.nn.Module) -> torch.Tensor:
         """(N, 3, Q) features of the module's frozen encoders."""
-        batch = ClipDataset(self.store, MODALITIES)[torch.from_numpy(self.rows)]
+        batch = ClipDataset(self.store, self.store.modalities)[torch.from_numpy(self.rows)]
         return module.encode(batch)
 
     def accuracy(self, checkpoint: Path, masks: list[str]) -> dict[str, list[float]]:
@@ -167,7 +172,7 @@ class TestSplit:
             embeddings = network(self.features(module)).numpy()
         classes = trait_classes(self.labels, self.statistics)
         found: dict[str, list[list[float]]] = {}
-        for f in retrieve(embeddings, self.masks["all"], classes, MODALITIES, self.sources):
+        for f in retrieve(embeddings, self.masks["all"], classes, self.store.modalities, self.sources):
             figures = [f.precision, f.precision_chance, f.map_at_r, f.map_at_r_chance]
             found.setdefault(f"{f.query} -> {f.answer}", []).append(figures)
         return {pair: np.nanmean(values, axis=0).tolist() for pair, values in found.items()}

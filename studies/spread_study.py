@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.data.store.reader import MODALITIES, Store
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.conformal import LEVEL, fit_conformal
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
@@ -32,14 +32,14 @@ class HeldOut:
     def __init__(self, store: Store, checkpoint: Path, regime: str, seed: int) -> None:
         rows = np.flatnonzero([clip.split != "train" for clip in store.clips])
         module = load(str(checkpoint))
-        batch = ClipDataset(store, MODALITIES)[torch.from_numpy(rows)]
+        batch = ClipDataset(store, store.modalities)[torch.from_numpy(rows)]
         rng = np.random.default_rng([seed, 2])
         hard = torch.from_numpy(np.where(rng.random(len(rows)) < 0.5, rng.integers(3, size=len(rows)), -1))
         present = batch.present
         if regime == REGIMES[1]:
             present = present & (hard[:, None] != torch.arange(3))
         elif regime == REGIMES[2]:
-            for column, name in enumerate(MODALITIES):
+            for column, name in enumerate(store.modalities):
                 inputs = batch.inputs[name]
                 noise = 2 * inputs.values.std(0) * torch.from_numpy(rng.standard_normal(inputs.values.shape)).float()
                 noisy = torch.where((hard == column)[:, None], inputs.values + noise, inputs.values)

@@ -20,6 +20,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=80, help="words kept per clip")
     parser.add_argument("--retry", action="store_true", help="open clips again that timed out or crashed a decoder")
     parser.add_argument("--quarantine", metavar="FILE", help="clip names to leave out unopened, one a line")
+    add_transcription_arguments(parser)
+    parser.add_argument("--only", choices=["missing"], help="with --transcribe: clips without a transcript alone")
     add_extraction_arguments(parser)
     parser.add_argument("--trainer.devices", type=int, default=1, help="processes a machine, as given to the launcher")
     parser.add_argument("--trainer.num_nodes", type=int, default=1, help="machines, as given to the launcher")
@@ -28,14 +30,25 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     )
 
 
+def add_transcription_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options that ``apt prepare`` and ``apt score`` share."""
+    parser.add_argument("--transcribe", metavar="MODEL", help="find the words by this Whisper model: folder, or name")
+    parser.add_argument("--language", metavar="CODE", help="what is spoken, `en` say; found by the model if not given")
+    parser.add_argument("--allow-download", action="store_true", help="fetch what is named and not on this machine")
+
+
 def run(args: jsonargparse.Namespace) -> int:
     """Prepare; 0 if every clip is in the store, 1 if some are left out."""
+    from apt_lightning.common.errors import UsageError
     from apt_lightning.common.files import locked
     from apt_lightning.data.preparation.doctor import diagnosis_of
     from apt_lightning.data.preparation.prepare import prepare
     from apt_lightning.data.store.reader import Store
 
-    others = {name: args[name] for name in ("vectors", "max_tokens", "retry", "quarantine")}
+    if args.only and args.transcribe is None:
+        raise UsageError("`--only missing` says which clips `--transcribe MODEL` is for; give both")
+    names = ("vectors", "max_tokens", "retry", "quarantine", "transcribe", "language", "allow_download")
+    others = {name: args[name] for name in names} | {"only_missing": args.only == "missing"}
     to_do = prepare(args.data, args.store, options_of(args, **others, **args.trainer))
     if to_do:
         say(f"{to_do} clips of other processes are still to do; this process's share is done")
@@ -55,6 +68,10 @@ def run(args: jsonargparse.Namespace) -> int:
     skipped = store.text_source.get("skipped", 0)
     if skipped:
         say(f"words: {skipped} rows of {args.vectors} hold no word and are skipped")
+    transcribed = [clip for clip in store.clips if clip.transcribed]
+    if transcribed:
+        silent = sum(not clip.transcript for clip in transcribed)
+        say(f"words: {len(transcribed)} clips transcribed by {args.transcribe}, in {silent} of them nobody speaks")
     say(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
     bad = {"left out", "degraded"} if args.strict else {"left out"}
     return int(bool(bad & set(diagnosis.statuses.values())))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonargparse
 
+from apt_lightning.cli.prepare import add_transcription_arguments
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import ClipError, DataError, UsageError
 from apt_lightning.common.files import write_text
@@ -18,11 +19,14 @@ NOTICE = "Apparent, not actual, personality: how strangers may rate these clips.
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt score``."""
     parser.add_argument("clips", nargs="+", help="Video files.")
-    parser.add_argument("--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4.")
+    parser.add_argument(
+        "--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4, folder, or hf://owner/name."
+    )
     parser.add_argument(
         "--transcript",
         help="What is said: the text itself, a text file, .srt or .vtt, or a CSV (clip, transcript) for several clips.",
     )
+    add_transcription_arguments(parser)
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     parser.add_argument("--explain", action="store_true", help="Add each modality's Shapley value.")
@@ -36,6 +40,8 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.data.text.transcripts import read_transcripts
 
     transcripts = read_transcripts(args.transcript, args.clips)
+    heard, source = _heard(args, [clip for clip in args.clips if clip not in transcripts])
+    transcripts |= heard
     from apt_lightning.common.processes import limit_threads
     from apt_lightning.data.preparation.share import extracting
 
@@ -43,16 +49,34 @@ def run(args: jsonargparse.Namespace) -> int:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
-        scorer = Scorer(args.checkpoint, _device(args.trainer.accelerator))
+        from apt_lightning.stages.export.hub import local_copy
+
+        scorer = Scorer(local_copy(args.checkpoint, args.allow_download), _device(args.trainer.accelerator))
         scored = {
             found.task.path: _score(scorer, found, transcripts.get(found.task.path), args.explain)
             for found in extracted
         }
+    for clip in heard:
+        if "traits" in scored[clip]:
+            scored[clip]["transcribed"] = source | {"text": heard[clip]}
+            scored[clip]["notes"].append(f"{source['model']} {'found the words' if heard[clip] else 'hears no speech'}")
     results = [scored[clip] for clip in args.clips]
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
     return int(any("error" in result for result in results))
+
+
+def _heard(args: jsonargparse.Namespace, clips: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What a model hears in clips that come without words, and which model it is."""
+    if args.transcribe is None or not clips:
+        return {}, {}
+    from apt_lightning.data.preparation.speech import transcribe_clips
+    from apt_lightning.data.text.transcribe import Transcriber
+
+    transcriber = Transcriber(args.transcribe, args.language, args.allow_download)
+    found = transcribe_clips(transcriber, clips)
+    return {clip: text for clip, text in found if text is not None}, transcriber.source
 
 
 def _device(accelerator: str) -> Any:

@@ -24,6 +24,11 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument(
         "--identity", type=float, default=0.0, help="tone and room of the source in the sound: 0 none, 1 plain"
     )
+    parser.add_argument(
+        "--agreement", type=float, default=0.0, help="openness only where voice and picture agree: 0 to 1"
+    )
+    parser.add_argument("--shared", type=float, default=0.0, help="the voice echoes the picture's cues: 0 to 1")
+    parser.add_argument("--extremes", type=float, default=0.0, help="few sources lie 1 + this times farther out")
     parser.add_argument("--zip", action="store_true", help="nested zips, as downloaded (none encrypted)")
     parser.add_argument("--workers", type=int | None, help="processes (all cores)")
 
@@ -31,6 +36,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 def run(args: jsonargparse.Namespace) -> int:
     """Write the set."""
     from apt_lightning.data.synthetic import synthesize
+    from apt_lightning.data.synthetic.planted import Planted
 
     n_sources = 150 if args.sources is None and args.clips is None else args.sources
     synthesize(
@@ -45,6 +51,7 @@ def run(args: jsonargparse.Namespace) -> int:
         n_clips=args.clips,
         grouped=args.grouped,
         identity=args.identity,
+        planted=Planted(args.agreement, args.shared, args.extremes),
     )
     say(f"{args.dir}: synthetic clips in the official layout; no data about people (docs/synthetic.md)")
     return 0

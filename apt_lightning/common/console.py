@@ -6,10 +6,13 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar, cast
 
 from apt_lightning.common.names import ERRORS, shown
+
+T = TypeVar("T")
 
 
 def say(text: str = "", error: bool = False) -> None:
@@ -23,6 +26,19 @@ def say(text: str = "", error: bool = False) -> None:
     """
     lines = "\n".join(map(shown, text.split("\n")))
     print(lines, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def progress(items: Sequence[T], what: str, unit: str) -> Iterable[T]:
+    """Show on a terminal how far a loop is; say nothing where the output is a file or a pipe.
+
+    Args:
+        items: What is gone through.
+        what: Name of the work.
+        unit: What is counted.
+    """
+    from tqdm import tqdm
+
+    return cast(Iterable[T], tqdm(items, desc=what, unit=unit, disable=None, leave=False))  # None: unless a terminal
 
 
 def never_fail_on_characters() -> None:

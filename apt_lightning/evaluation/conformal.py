@@ -35,7 +35,7 @@ LEVEL = 0.9
 """Default nominal coverage."""
 _SHRINK = 0.05
 """Ridge penalty of the difficulty, a share of the number of clips."""
-_RANGE = (0.25, 4.0)
+RANGE = (0.25, 4.0)
 """Difficulty stays within these multiples of the mean error."""
 _MIN_ERROR = 1e-3
 """Least mean error, in label units: a model that is exact on validation gets no interval of width 0."""
@@ -109,7 +109,7 @@ class Conformal:
             raise DataError(f"intervals were fitted with {len(self.centre) - 10} covariates, got {x.shape[1] - 10}")
         standard = (x - np.array(self.centre)) / np.array(self.scale)
         error = np.array(self.error)
-        low, high = _RANGE
+        low, high = RANGE
         expected: FloatArray = np.clip(error + standard @ np.array(self.weights).T, low * error, high * error)
         return expected
 
@@ -192,7 +192,7 @@ def _design(predicted: FloatArray, covariates: FloatArray | None) -> FloatArray:
 def _quantile(ratio: FloatArray, sources: int, level: float, error: float) -> float:
     raised = level * (1 + 1 / sources)
     if raised > 1:
-        return 1 / (_RANGE[0] * error)  # half a width of 1 even for the easiest clip
+        return 1 / (RANGE[0] * error)  # half a width of 1 even for the easiest clip
     return float(np.quantile(ratio, raised, method="higher"))
 
 

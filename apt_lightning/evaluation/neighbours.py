@@ -80,20 +80,20 @@ def neighbours(
     if not len(train) or not len(validation):
         raise DataError("a neighbour baseline needs training and validation clips with features and all five labels")
     x = np.concatenate([_standardised(block, train) for block in blocks], axis=1)
-    found = {name: _nearest(x, names, train, rows, other_sources) for name, rows in (("v", validation), ("t", test))}
+    found = {name: nearest(x, names, train, rows, other_sources) for name, rows in (("v", validation), ("t", test))}
     first = found["v"][0][seen[validation], 0]
     scale = float(np.median(first[np.isfinite(first)])) if np.isfinite(first).any() else 1.0
     best = (np.inf, 1, np.inf)
     for width in WIDTHS:
         wide = width * (scale or 1.0)
-        means = _running_means(*found["v"], labels[train], wide, floor, seen[validation])
+        means = running_means(*found["v"], labels[train], wide, floor, seen[validation])
         for count in [n for n in COUNTS if n <= means.shape[1]]:
             error = float(np.abs(means[:, count - 1] - labels[validation]).mean())
             if error < best[0]:
                 best = (error, count, wide)
     _, count, wide = best
     distances, rows = found["t"]
-    predicted = _running_means(distances[:, :count], rows[:, :count], labels[train], wide, floor, seen[test])[:, -1]
+    predicted = running_means(distances[:, :count], rows[:, :count], labels[train], wide, floor, seen[test])[:, -1]
     rate, chance = np.nan, np.nan
     counted = np.isin(names[test], names[train]) & seen[test]
     if counted.any() and not other_sources:
@@ -142,10 +142,21 @@ def _standardised(block: FloatArray, train: IntArray) -> FloatArray:
     return np.asarray(prepare.transform(block) / np.sqrt(block.shape[1]))
 
 
-def _nearest(
+def nearest(
     x: FloatArray, names: npt.NDArray[np.str_], train: IntArray, rows: IntArray, other_sources: bool
 ) -> tuple[FloatArray, IntArray]:
-    """Distances to the nearest training clips and their numbers, (M, K); those left out lie at infinity, last."""
+    """Find the nearest training clips of each clip.
+
+    Args:
+        x: (N, D).
+        names: (N,) source ids.
+        train: Rows of the training clips.
+        rows: Rows of the M clips that ask.
+        other_sources: Leave out those of the clip's own source.
+
+    Returns:
+        (M, K) distances and places within ``train``; those left out lie at infinity, last.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     if not len(rows):
@@ -160,10 +171,22 @@ def _nearest(
     return distances, numbers
 
 
-def _running_means(
+def running_means(
     distances: FloatArray, numbers: IntArray, labels: FloatArray, width: float, floor: FloatArray, seen: BoolArray
 ) -> FloatArray:
-    """(M, K, 5) weighted means of the labels of the 1, 2 ... K nearest; the floor where there is none."""
+    """Average the labels of the nearest.
+
+    Args:
+        distances: (M, K) from :func:`nearest`.
+        numbers: (M, K) places of their labels.
+        labels: (T, 5).
+        width: Of the Gaussian weights.
+        floor: (5,) what a clip without neighbours gets.
+        seen: (M,) False for a clip without features.
+
+    Returns:
+        (M, K, 5) weighted means of the labels of the 1, 2 ... K nearest.
+    """
     there = np.isfinite(distances) & seen[:, None]
     nearest = np.where(there[:, :1], distances[:, :1], 0)  # a common factor of the weights, lest all underflow
     apart = np.where(there, distances, 0) ** 2 - nearest**2

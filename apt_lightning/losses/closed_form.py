@@ -195,16 +195,18 @@ class MinedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Scale the gradient that :meth:`forward` computed."""
-        return _Scale.apply(loss_gradient, *ctx.saved_tensors), None, None, None, None, None
+        return Scale.apply(loss_gradient, *ctx.saved_tensors), None, None, None, None, None
 
 
-class _Scale(torch.autograd.Function):
+class Scale(torch.autograd.Function):
     """Ties the gradient to the rows, so that a second derivative is refused and not taken for zero."""
 
     @staticmethod
     def forward(ctx: Any, loss_gradient: Tensor, rows: Tensor, gradient: Tensor) -> Tensor:
+        """Scale the gradient."""
         return gradient * loss_gradient
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
-        raise RuntimeError("the multi-similarity loss has no second derivative")
+        """Refuse."""
+        raise RuntimeError("this loss has no second derivative")

@@ -1,4 +1,4 @@
-"""The loss of stages 1, 2 and 4: absolute error, squared error and the bell (paper Eq. 3 and 4)."""
+"""The loss of stages 1, 2 and 4: absolute error, squared error and the bell (paper Eq. 3, 4), and additions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.errors import UsageError
+from apt_lightning.losses.imbalance import balanced_mse, density_weights, discordance, label_bins
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class RegressionTerms:
     """Constants of the regression loss.
 
     Raises:
-        UsageError: If ``bell_sigma`` is not positive, or a weight is negative.
+        UsageError: If ``bell_sigma`` or ``balanced_noise`` is not positive, or a weight is negative.
     """
 
     mae_weight: float = 1.0
@@ -28,15 +29,22 @@ class RegressionTerms:
     """Width sigma of the bell, in label units."""
     bell_gamma: float = 300.0
     """Height gamma of the bell."""
+    ccc_weight: float = 0.0
+    """Weight of 1 - CCC over the batch; with ``mse_weight`` and ``bell_weight`` 0 this is CCC + L1."""
+    balanced_weight: float = 0.0
+    """Weight of the balanced MSE."""
+    balanced_noise: float = 0.1
+    """Standard deviation of the scores' error that it assumes, in label units."""
+    density_weighted: bool = False
+    """Weigh the three terms of each label by the density of the training labels (LDS)."""
 
     def __post_init__(self) -> None:
-        if not self.bell_sigma > 0:
-            raise UsageError(f"`loss.bell_sigma` must be positive, got {self.bell_sigma}")
-        weights = self.mae_weight, self.mse_weight, self.bell_weight
-        if not min(weights) >= 0:
-            raise UsageError(
-                f"`loss.mae_weight`, `loss.mse_weight` and `loss.bell_weight` must be 0 or more, got {weights}"
-            )
+        for name in ("bell_sigma", "balanced_noise"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"`loss.{name}` must be positive, got {getattr(self, name)}")
+        for name in ("mae_weight", "mse_weight", "bell_weight", "ccc_weight", "balanced_weight"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"`loss.{name}` must be 0 or more, got {getattr(self, name)}")
 
 
 class RegressionLoss(nn.Module):
@@ -47,7 +55,7 @@ class RegressionLoss(nn.Module):
     near 0.1 to 0.2.
 
     Args:
-        terms: Weights of the three terms, and shape of the bell.
+        terms: Weights of the three terms, shape of the bell, and what is added.
 
     Example:
         >>> loss = RegressionLoss(RegressionTerms(bell_weight=0.0))
@@ -55,9 +63,18 @@ class RegressionLoss(nn.Module):
         tensor(0.2400)
     """
 
+    density: Tensor | None
+    """(5, BINS) weight of a label in each bin; None for equal weights."""
+
     def __init__(self, terms: RegressionTerms = RegressionTerms()) -> None:
         super().__init__()
         self.terms = terms
+        self.register_buffer("density", None, persistent=False)  # of use in training only
+
+    def set_labels(self, traits: Tensor) -> None:
+        """Take the (N, 5) labels of the training split, whose density weighs labels if the terms say so."""
+        if self.terms.density_weighted:
+            self.density = density_weights(traits).float()
 
     def forward(self, scores: Tensor, traits: Tensor) -> Tensor:
         """Compute the loss.
@@ -77,4 +94,11 @@ class RegressionLoss(nn.Module):
         # expm1 keeps the digits that 1 - exp(-1e-6) would lose.
         bell = -self.terms.bell_gamma * torch.expm1(-square / (2 * self.terms.bell_sigma**2))
         loss = self.terms.mae_weight * error.abs() + self.terms.mse_weight * square + self.terms.bell_weight * bell
-        return loss.sum() / labelled.sum().clamp(min=1)
+        if self.density is not None:
+            loss = loss * self.density.to(loss).gather(1, label_bins(traits).T).T
+        total = loss.sum() / labelled.sum().clamp(min=1)
+        if self.terms.ccc_weight:
+            total = total + self.terms.ccc_weight * discordance(scores, traits)
+        if self.terms.balanced_weight:
+            total = total + self.terms.balanced_weight * balanced_mse(scores, traits, self.terms.balanced_noise)
+        return total

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.networks.frames import augment_frames, centre_crop, resize
 from apt_lightning.networks.layers import dense, initialise
+from apt_lightning.networks.recurrent import BidirectionalGRU
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MAX_SIDE = 2048
@@ -137,7 +137,7 @@ class TokenEncoder(nn.Module):
         self.register_buffer("table", torch.zeros(n_words, dim))
         self.register_buffer("words", torch.zeros(words_size, dtype=torch.uint8))
         self.dropout = nn.Dropout(dropout)
-        self.gru = nn.GRU(dim, hidden_dim, batch_first=True, bidirectional=True)
+        self.gru = BidirectionalGRU(dim, hidden_dim)
         self.attention = nn.Linear(2 * hidden_dim, 1)
         self.output_dim = 2 * hidden_dim
         initialise(self)
@@ -151,9 +151,7 @@ class TokenEncoder(nn.Module):
     def forward(self, values: Tensor, length: Tensor, augment: bool = False) -> Tensor:
         """Map (B, K) word numbers, of which the first ``length`` (B,) count, to (B, 2 * hidden_dim)."""
         length = length.clamp(min=1)
-        vectors = self.dropout(self.table[values])
-        packed = pack_padded_sequence(vectors, length.cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        hidden = self.gru(self.dropout(self.table[values]), length)
         energy = torch.tanh(self.attention(hidden)).squeeze(-1)
         padding = torch.arange(hidden.shape[1], device=length.device) >= length[:, None]
         weights = energy.masked_fill(padding, -torch.inf).softmax(dim=1)

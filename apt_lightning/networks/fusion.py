@@ -13,6 +13,34 @@ from apt_lightning.networks.layers import dense, initialise
 from apt_lightning.networks.siamese import SiameseNet
 
 
+class LinearPath(nn.Module):
+    """Inputs of a joining net, standardised, for p to read beside the net's output.
+
+    They are divided by the root of their number, so that one step of Adam, whose size is the same for every weight,
+    moves the scores little from where the ridge solution put them.
+
+    Args:
+        size: Number of inputs D.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def set_statistics(self, mean: Tensor, sd: Tensor) -> None:
+        """Take the (D,) means and deviations over the training clips."""
+        self.centre.copy_(mean)
+        self.scale.copy_(1 / (sd.clamp_min(1e-6) * len(sd) ** 0.5))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, D) to (B, D)."""
+        return (inputs - self.centre) * self.scale
+
+
 class FusionNet(nn.Module):
     """M1: modality features side by side -> FC 1024 -> FC 512.
 
@@ -22,32 +50,44 @@ class FusionNet(nn.Module):
         n_modalities: Modalities M that are joined.
         feature_dim: Size Q of one modality's feature.
         hidden_dims: Sizes of the layers; the last is the size O of the output.
+        linear_path: Put the inputs beside the output (:class:`LinearPath`), which has O + M Q numbers then.
     """
 
-    def __init__(self, n_modalities: int = 3, feature_dim: int = 256, hidden_dims: Sequence[int] = (1024, 512)) -> None:
+    def __init__(
+        self,
+        n_modalities: int = 3,
+        feature_dim: int = 256,
+        hidden_dims: Sequence[int] = (1024, 512),
+        linear_path: bool = False,
+    ) -> None:
         super().__init__()
         self.missing = nn.Parameter(torch.zeros(n_modalities, feature_dim))
-        self.layers = dense([n_modalities * feature_dim, *hidden_dims])
-        self.output_dim = hidden_dims[-1]
+        width = n_modalities * feature_dim
+        self.layers = dense([width, *hidden_dims])
+        self.path = LinearPath(width) if linear_path else None
+        self.output_dim = hidden_dims[-1] + linear_path * width
         initialise(self)
+
+    def inputs(self, features: Tensor, present: Tensor) -> Tensor:
+        """(B, M Q) features side by side, with missing ones filled in."""
+        return torch.where(present[..., None], features, self.missing).flatten(1)
 
     def forward(self, features: Tensor, present: Tensor) -> Tensor:
         """Join (B, M, Q) features, where ``present`` (B, M), to (B, O)."""
-        filled = torch.where(present[..., None], features, self.missing)
-        joined: Tensor = self.layers(filled.flatten(1))
-        return joined
+        return _joined(self.layers, self.path, self.inputs(features, present))
 
 
 class FinalNet(nn.Module):
     """M2: M1(h) beside the embeddings of each modality -> FC 512.
 
     Args:
-        fusion: Trained M1; the caller freezes it.
-        siamese: Trained S; the caller freezes it. Without it M2 reads M1(h) alone, a control.
+        fusion: M1; stage 4 freezes it.
+        siamese: S; stage 4 freezes it. Without it M2 reads M1(h) alone, a control.
         hidden_dims: Sizes of the layers.
         missing_embedding: What stands for the embedding of a missing modality: a ``learned`` vector,
             the ``mean`` of the clip's other embeddings, or ``zero``.
         normalize: Whether M2 reads embeddings of unit length, as the loss of stage 3 does.
+        linear_path: Put the inputs of M2 beside its output, see :class:`FusionNet`.
     """
 
     def __init__(
@@ -57,6 +97,7 @@ class FinalNet(nn.Module):
         hidden_dims: Sequence[int] = (512,),
         missing_embedding: str = "learned",
         normalize: bool = True,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
         self.fusion = fusion
@@ -70,16 +111,16 @@ class FinalNet(nn.Module):
             if missing_embedding == "learned":
                 self.missing = nn.Parameter(torch.zeros(n_modalities, siamese.embedding_dim))
         self.layers = dense([width, *hidden_dims])
-        self.output_dim = hidden_dims[-1]
+        self.path = LinearPath(width) if linear_path else None
+        self.output_dim = hidden_dims[-1] + linear_path * width
         initialise(self.layers)
 
     def embed(self, features: Tensor, present: Tensor) -> Tensor:
         """Embeddings (B, M, E) that M2 reads, with missing ones filled in."""
         assert self.siamese is not None
-        with torch.no_grad():
-            embeddings = self.siamese(features)
-            if self.normalize:
-                embeddings = F.normalize(embeddings, dim=-1)
+        embeddings: Tensor = self.siamese(features)
+        if self.normalize:
+            embeddings = F.normalize(embeddings, dim=-1)
         mask = present[..., None]
         filler: Tensor
         match self.missing_embedding:
@@ -91,14 +132,21 @@ class FinalNet(nn.Module):
                 filler = torch.zeros_like(embeddings)
         return torch.where(mask, embeddings, filler)
 
-    def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        """Join (B, M, Q) features, where ``present`` (B, M), to (B, O)."""
-        with torch.no_grad():
-            parts = [self.fusion(features, present)]
+    def inputs(self, features: Tensor, present: Tensor) -> Tensor:
+        """What M2 reads: M1(h) and the embeddings, side by side."""
+        parts = [self.fusion(features, present)]
         if self.siamese is not None:
             parts.append(self.embed(features, present).flatten(1))
-        joined: Tensor = self.layers(torch.cat(parts, dim=1))
-        return joined
+        return torch.cat(parts, dim=1)
+
+    def forward(self, features: Tensor, present: Tensor) -> Tensor:
+        """Join (B, M, Q) features, where ``present`` (B, M), to (B, O)."""
+        return _joined(self.layers, self.path, self.inputs(features, present))
+
+
+def _joined(layers: nn.Module, path: LinearPath | None, inputs: Tensor) -> Tensor:
+    joined: Tensor = layers(inputs)
+    return joined if path is None else torch.cat([joined, path(inputs)], dim=1)
 
 
 def matched_dims(fusion_dim: int, embedded: int, filled: int, hidden_dims: Sequence[int]) -> list[int]:

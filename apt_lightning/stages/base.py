@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, Self, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -25,6 +27,16 @@ from apt_lightning.stages.resume import take_over
 
 _EPOCH_STRIDE = 1_000_003
 """A prime that keeps the generator seeds of epochs and ranks apart."""
+
+
+class Rate(NamedTuple):
+    """How some parameters are trained."""
+
+    parameters: Sequence[nn.Parameter]
+    factor: float = 1.0
+    """On the learning rate."""
+    rest: int = 0
+    """Epochs in which they do not move, at the beginning."""
 
 
 class BaseModule(LightningModule):
@@ -170,23 +182,31 @@ class BaseModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self._loss_sum / max(1, self._loss_count), sync_dist=True)
 
+    def rates(self) -> list[Rate]:
+        """Split the parameters into parts of different rates."""
+        return [Rate(list(self.parameters()))]
+
     @override
     def configure_optimizers(self) -> Any:
         dense_weights = {id(m.weight) for m in self.modules() if isinstance(m, nn.Linear)}
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        decayed = [p for p in trainable if id(p) in dense_weights]
-        others = [p for p in trainable if id(p) not in dense_weights]
-        optimizer = torch.optim.Adam(
-            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=self.lr,
-        )
         last = max(1, (self.trainer.max_epochs or 1) - 1)
         ratio = self.final_lr / self.lr
+        groups: list[dict[str, Any]] = []
+        schedules: list[Callable[[int], float]] = []
 
-        def decay(epoch: int) -> float:
-            return 1 + (ratio - 1) * min(epoch / last, 1.0)
+        def decay(epoch: int, rest: int) -> float:
+            return 1 + (ratio - 1) * min(epoch / last, 1.0) if epoch >= rest else 0.0
 
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, decay)}
+        for parameters, factor, rest in self.rates():
+            trainable = [p for p in parameters if p.requires_grad]
+            decayed = [p for p in trainable if id(p) in dense_weights]
+            others = [p for p in trainable if id(p) not in dense_weights]
+            lr = self.lr * factor
+            groups.append({"params": decayed, "weight_decay": self.weight_decay, "lr": lr})
+            groups.append({"params": others, "weight_decay": 0.0, "lr": lr})
+            schedules += [partial(decay, rest=rest)] * 2
+        optimizer = torch.optim.Adam(groups, lr=self.lr)
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, schedules)}
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

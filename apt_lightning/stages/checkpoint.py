@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.files import replacing
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.stages.export.folder import CONFIG, read_model
 from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.names import command_of, fits, is_stage
 from apt_lightning.stages.plain_file import PlainFileError, read_plain
@@ -23,7 +24,7 @@ M = TypeVar("M", bound=nn.Module)
 
 FORMAT = 2
 """Version of the ``apt`` entry of a checkpoint; of version 1, see :mod:`apt_lightning.stages.upgrade`."""
-PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt")
+PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt", "start_ckpt")
 """Settings that name earlier stages' files: where a stage was made from, never followed."""
 MAX_WEIGHTS = 10_000
 """Weights and buffers; three ResNet-152 have 2 800."""
@@ -54,7 +55,8 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     """Read a checkpoint and check what it claims to be, see :func:`read_checkpoint`.
 
     Args:
-        path: Checkpoint file, or a folder as of :func:`~apt_lightning.stages.find.find_checkpoint`.
+        path: Checkpoint file; folder of a stage, run or ``apt export``, see
+            :func:`~apt_lightning.stages.find.find_checkpoint`; or ``hf://owner/name``, if the hub's cache has it.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
@@ -75,19 +77,19 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
     the settings come without those that name classes, and with None for earlier stages' files.
 
     Args:
-        path: Checkpoint file.
+        path: As of :func:`read_stage`.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
-    path = os.fspath(path)
+    path = find_checkpoint(path)
     hint = " or ".join(f"`{command_of(stage)}`" for stage in stages) or "`apt run`"
-    if not Path(path).is_file():
+    if not Path(path).is_file() and not Path(path, CONFIG).is_file():
         name = "/".join(stages) or "any"
         raise CheckpointError(f"no checkpoint of stage {name} at {path}; make it with {hint}")
     try:
-        content = read_plain(path)
+        content = read_model(path) if Path(path).is_dir() else read_plain(path)
     except PlainFileError as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error}); make it again with {hint}") from None
     entry = content.get("apt") if isinstance(content, dict) else None

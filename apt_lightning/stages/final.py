@@ -28,6 +28,8 @@ class FinalModule(JoiningModule):
         fusion_ckpt: Stage-2 checkpoint; carries the encoders.
         siamese_ckpt: Stage-3 checkpoint. Without it M2 reads M1(h) alone.
         hidden_dims: Sizes of the layers of M2.
+        linear_path: Let p read the inputs of M2 too, by weights that start at the ridge solution; those of M2's
+            output start at 0.
         modality_dropout: Chance in training that a modality of a clip counts as missing; at least one stays.
         missing_embedding: What stands for a missing modality's embedding.
         normalize_embeddings: Whether M2 reads embeddings of unit length.
@@ -60,6 +62,7 @@ class FinalModule(JoiningModule):
         fusion_ckpt: str | None = None,
         siamese_ckpt: str | None = None,
         hidden_dims: list[int] = [512],  # noqa: B006  (plain data for jsonargparse; never changed)
+        linear_path: bool = False,
         modality_dropout: float = 0.0,
         missing_embedding: Literal["learned", "mean", "zero"] = "learned",
         normalize_embeddings: bool = True,
@@ -99,7 +102,7 @@ class FinalModule(JoiningModule):
         else:
             raise UsageError("`model.fusion_ckpt` is needed: the path of a stage-2 checkpoint")
         self.hparams.update(upstream=upstream, hidden_dims=hidden_dims)
-        self.network = FinalNet(fusion, siamese, hidden_dims, missing_embedding, normalize_embeddings)
+        self.network = FinalNet(fusion, siamese, hidden_dims, missing_embedding, normalize_embeddings, linear_path)
         self.freeze_submodule("network.fusion")
         if siamese is not None:
             self.freeze_submodule("network.siamese")
@@ -124,6 +127,7 @@ class FinalModule(JoiningModule):
                 "hidden_dims": settings["hidden_dims"],
                 "missing_embedding": settings["missing_embedding"],
                 "normalize": settings["normalize_embeddings"],
+                "linear_path": settings["linear_path"],
             },
         }
 
@@ -134,5 +138,7 @@ class FinalModule(JoiningModule):
     @override
     def on_train_start(self) -> None:
         missing: Tensor | None = getattr(self.network, "missing", None)
-        if self.global_step == 0 and missing is not None:
-            self.start_missing_at_mean(missing)
+        if self.global_step == 0:
+            if missing is not None:
+                self.start_missing_at_mean(missing)
+            self.start_linear_path()

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 from apt_lightning.common.errors import CheckpointError
+from apt_lightning.stages.export.folder import CONFIG
+from apt_lightning.stages.export.hub import local_copy
 from apt_lightning.stages.names import BEST
 
 
@@ -14,14 +16,16 @@ def find_checkpoint(path: str | os.PathLike[str]) -> str:
     """The file itself; of a stage's folder its ``best.ckpt``; of a run, or a seed of it, that of the last stage.
 
     Args:
-        path: File or folder. Of several seeds or folds the first is taken.
+        path: File or folder. Of several seeds or folds the first is taken. A folder of ``apt export`` stands for
+            itself, and ``hf://owner/name`` for that in the hub's cache.
 
     Raises:
-        CheckpointError: If a folder holds none.
+        CheckpointError: If a folder holds none, or the cache has no such model.
     """
+    path = local_copy(os.fspath(path))
     folder = Path(path)
-    if not folder.is_dir():
-        return os.fspath(path)
+    if not folder.is_dir() or (folder / CONFIG).is_file():
+        return path
     for pattern in (BEST, f"stage*/{BEST}", f"seed*/stage*/{BEST}"):
         if found := list(folder.glob(pattern)):
             return str(min(found, key=_order))

@@ -8,6 +8,9 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from apt_lightning.common.batch import Batch
+from apt_lightning.common.errors import UsageError
+from apt_lightning.losses.c_mixup import mix
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FusionNet, ModalityEncoders, build
 from apt_lightning.stages.joining import JoiningModule
@@ -23,7 +26,10 @@ class FusionModule(JoiningModule):
     Args:
         checkpoints: Modality to its stage-1 checkpoint, in the order in which they are joined.
         hidden_dims: Sizes of the layers of M1.
+        linear_path: Let p read the inputs of M1 too, by weights that start at the ridge solution; those of M1's
+            output start at 0.
         modality_dropout: Chance in training that a modality of a clip counts as missing; at least one stays.
+        mixup: Bandwidth, in label units, of C-Mixup on the features across sources; 0 for none (the paper).
         head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         loss: Weights of L_mae, L_mse and L_bell, and shape of the bell.
         lr: Initial learning rate.
@@ -49,7 +55,9 @@ class FusionModule(JoiningModule):
         self,
         checkpoints: dict[str, str] | None = None,
         hidden_dims: list[int] = [1024, 512],  # noqa: B006  (plain data for jsonargparse; never changed)
+        linear_path: bool = False,
         modality_dropout: float = 0.0,
+        mixup: float = 0.0,
         head_scale: float = 0.1,
         loss: RegressionTerms = RegressionTerms(),  # noqa: B008  (frozen)
         lr: float = 1e-3,
@@ -58,6 +66,9 @@ class FusionModule(JoiningModule):
         upstream: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(loss, modality_dropout, lr, final_lr, weight_decay)
+        if not mixup >= 0:
+            raise UsageError(f"`mixup` must be 0 or more, got {mixup}")
+        self.mixup = mixup
         self.save_hyperparameters(ignore="loss")
         self.save_hyperparameters({"loss": asdict(loss)})  # plain data
         if upstream is not None:
@@ -70,6 +81,7 @@ class FusionModule(JoiningModule):
             "n_modalities": len(self.modalities),
             "feature_dim": self.encoders.output_dim,
             "hidden_dims": list(hidden_dims),
+            "linear_path": linear_path,
         }
         self.network = build(self.specification)
         self.configure_head(self.network.output_dim, head_scale)
@@ -86,6 +98,14 @@ class FusionModule(JoiningModule):
         return {**self.hparams["upstream"], "network": self.specification}
 
     @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.mixup:
+            sources = self.data.source_numbers.to(batch.positions.device)[batch.positions]
+            features, traits = mix(self.encode(batch), batch.traits, batch.present, sources, self.mixup)
+            batch = batch._replace(features=features, traits=traits)
+        return super().training_step(batch, batch_idx)
+
+    @override
     def fillers(self, features: Tensor, present: Tensor) -> Tensor:
         return features
 
@@ -93,3 +113,4 @@ class FusionModule(JoiningModule):
     def on_train_start(self) -> None:
         if self.global_step == 0:
             self.start_missing_at_mean(self.network.missing)
+            self.start_linear_path()

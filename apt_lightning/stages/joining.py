@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -11,6 +13,7 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders
 from apt_lightning.stages.frozen import CHUNK
+from apt_lightning.stages.linear_path import ridge_weights
 from apt_lightning.stages.regression import RegressionModule
 
 
@@ -53,26 +56,52 @@ class JoiningModule(RegressionModule):
         """Put the vectors that stand for missing modalities, (M, D), at the mean of the training clips."""
         total = torch.zeros_like(missing, dtype=torch.float64)
         count = torch.zeros(len(missing), 1, dtype=torch.float64, device=self.device)
-        store = self.data.store
-        columns = store.columns(self.modalities)
-        features = self.features(store)
-        assert features is not None
-        for rows in torch.split(self.data.positions("train"), CHUNK):
-            present = torch.from_numpy(store.present[rows][:, columns]).to(self.device)
-            values = self.fillers(features[rows].to(missing), present)
+        for features, present in self._parts("train"):
+            values = self.fillers(features.to(missing), present)
             total += (values * present[..., None]).sum(0)
             count += present.sum(0)[:, None]
         missing.copy_(total / count.clamp_min(1))
+
+    @torch.no_grad()
+    def start_linear_path(self) -> None:
+        """Put p's weights of the linear path at the ridge solution, and those of the net's output at 0."""
+        path = self.network.path
+        if path is None:
+            return
+        train, held_out = (
+            torch.cat([self.network.inputs(f.to(self.head.weight), present) for f, present in self._parts(split)])
+            for split in ("train", "validation")
+        )
+        labels, held_labels = (
+            torch.from_numpy(self.data.labels[self.data.positions(split)]).to(self.device) - self.trait_mean
+            for split in ("train", "validation")
+        )
+        path.set_statistics(train.mean(dim=0), train.std(dim=0, correction=0))
+        unit = len(path.centre) ** 0.5  # of what the path gives, to standardised inputs
+        weights = unit * ridge_weights(unit * path(train), labels, unit * path(held_out), held_labels)
+        n_hidden = self.head.in_features - weights.shape[1]
+        self.head.weight.copy_(torch.cat([weights.new_zeros(5, n_hidden), weights], dim=1))
+
+    def _parts(self, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (b, M, Q) of the clips of a split and their presence (b, M), part by part."""
+        store = self.data.store
+        columns, features = store.columns(self.modalities), self.features(store)
+        assert features is not None
+        for rows in torch.split(self.data.positions(split), CHUNK):
+            yield features[rows], torch.from_numpy(store.present[rows][:, columns]).to(self.device)
 
     def score(self, features: Tensor, present: Tensor) -> Tensor:
         """Map (B, M, Q) features, where ``present`` (B, M), to (B, 5) scores, not clipped."""
         scores: Tensor = self.head(self.network(features, present))
         return scores
 
+    def some_present(self, present: Tensor) -> Tensor:
+        """(B, M) presence, in training less the modalities that are dropped by chance."""
+        if not (self.training and self.modality_dropout):
+            return present
+        kept = present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
+        return torch.where(kept.any(dim=1, keepdim=True), kept, present)
+
     @override
     def forward(self, batch: Batch) -> Tensor:
-        present = batch.present
-        if self.training and self.modality_dropout:
-            kept = present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
-            present = torch.where(kept.any(dim=1, keepdim=True), kept, present)
-        return self.score(self.encode(batch), present)
+        return self.score(self.encode(batch), self.some_present(batch.present))

@@ -16,6 +16,7 @@ from apt_lightning.data.store.rows import N_FUNCTIONALS
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import TokenEncoder, VectorEncoder, build
 from apt_lightning.stages.distributed import share_of_mean
+from apt_lightning.stages.metric import MetricTerm, MetricTerms
 from apt_lightning.stages.names import stage1
 from apt_lightning.stages.regression import RegressionModule
 
@@ -41,6 +42,8 @@ class ModalityModule(RegressionModule):
         crop: Side of the square crop of the frames, pixels: random in training, else the centre.
         head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         loss: Weights of L_mae, L_mse and L_bell, and shape of the bell.
+        metric_weight: Weight of a metric loss on the features h, over the clips of a batch; 0 for none (the paper).
+        metric: What it compares.
         lr: Initial learning rate.
         final_lr: Learning rate of the last epoch.
         weight_decay: L2 penalty on the weights of dense layers.
@@ -65,6 +68,8 @@ class ModalityModule(RegressionModule):
         crop: int = 128,
         head_scale: float = 0.1,
         loss: RegressionTerms = RegressionTerms(),  # noqa: B008  (frozen)
+        metric_weight: float = 0.0,
+        metric: MetricTerms = MetricTerms(),  # noqa: B008
         lr: float = 1e-3,
         final_lr: float = 1e-4,
         weight_decay: float = 5e-4,
@@ -72,8 +77,10 @@ class ModalityModule(RegressionModule):
         encoder: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(loss, lr, final_lr, weight_decay)
-        self.save_hyperparameters(ignore="loss")
-        self.save_hyperparameters({"loss": asdict(loss)})  # plain data
+        self.save_hyperparameters(ignore=["loss", "metric"])
+        self.save_hyperparameters({"loss": asdict(loss), "metric": asdict(metric)})  # plain data
+        self.metric_weight = metric_weight
+        self.metric = MetricTerm(metric) if metric_weight else None
         self.modality = modality
         self.backbone = backbone
         self.hidden_dims = hidden_dims
@@ -122,6 +129,8 @@ class ModalityModule(RegressionModule):
         super().setup(stage)
         if fresh:
             self._fit_inputs()
+        if stage == "fit" and self.metric is not None:
+            self.metric.take(self.data)
         if stage == "fit" and self.hparams["compile"]:
             self.encoder.compile()  # in place: the names in the checkpoint stay
 
@@ -171,12 +180,20 @@ class ModalityModule(RegressionModule):
             encoder.words.copy_(torch.frombuffer(bytearray(words), dtype=torch.uint8))
             self.metadata["text_source"] = self.data.store.text_source
 
+    def _scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features (B, Q) and scores (B, 5)."""
+        features = self.encoder(*batch.inputs[self.modality])
+        return features, torch.where(batch.present, self.head(features), self.trait_mean)
+
     @override
     def forward(self, batch: Batch) -> Tensor:
-        scores: Tensor = self.head(self.encoder(*batch.inputs[self.modality]))
-        return torch.where(batch.present, scores, self.trait_mean)
+        return self._scores(batch)[1]
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        features, scores = self._scores(batch)
         labels = batch.traits.where(batch.present, torch.nan)  # an absent clip teaches nothing
-        return self.track_loss(share_of_mean(self.loss(self(batch), labels), batch.present.sum()))
+        loss = share_of_mean(self.loss(scores, labels), batch.present.sum())
+        if self.metric is not None:
+            loss = loss + self.metric_weight * self.metric(features[:, None], batch.positions, batch.present)
+        return self.track_loss(loss)

@@ -42,6 +42,8 @@ _STORAGES = {
     "torch ByteStorage": torch.uint8,
     "torch BoolStorage": torch.bool,
 }
+DTYPES = frozenset(_STORAGES.values())
+"""Types of the tensors of a checkpoint."""
 _TENSOR, _DICT = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"}
@@ -175,7 +177,7 @@ def read_plain(path: str | os.PathLike[str]) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise PlainFileError(ascii(reason)[1:-1]) from None
-    _check_size(content)
+    check_size(content)
     return content
 
 
@@ -271,8 +273,12 @@ def _set(target: Any, items: list[Any]) -> None:
         target[key] = value
 
 
-def _check_size(content: Any) -> None:
-    """Refuse what is deep, circular, or small only because its parts are named many times."""
+def check_size(content: Any) -> None:
+    """Refuse what is deep, circular, or small only because its parts are named many times.
+
+    Raises:
+        PlainFileError: If it is, or holds something that is neither plain data nor a tensor.
+    """
     waiting, seen = [(content, 0)], 0
     while waiting:
         value, depth = waiting.pop()

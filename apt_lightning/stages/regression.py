@@ -18,6 +18,7 @@ from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 from apt_lightning.networks.layers import initialise
 from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.metric import MetricTerms
 
 
 class RegressionModule(BaseModule):
@@ -49,7 +50,10 @@ class RegressionModule(BaseModule):
     @classmethod
     @override
     def arguments(cls, hparams: dict[str, Any]) -> dict[str, Any]:
-        return hparams | {"loss": RegressionTerms(**hparams["loss"])}
+        terms: dict[str, Any] = {"loss": RegressionTerms(**hparams["loss"])}
+        if "metric" in hparams:
+            terms["metric"] = MetricTerms(**hparams["metric"])
+        return hparams | terms
 
     def configure_head(self, feature_dim: int, scale: float) -> None:
         """Make p, of Kaiming-normal weights times ``scale`` and biases that :meth:`setup` puts at the training means.
@@ -66,6 +70,7 @@ class RegressionModule(BaseModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":
+            self.loss.set_labels(torch.from_numpy(self.data.labels[self.data.positions("train")]))
             with torch.no_grad():
                 self.head.bias.copy_(self.trait_mean)
 

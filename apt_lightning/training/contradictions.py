@@ -32,10 +32,10 @@ def model_class(file: StageFile, asked: Namespace | None, imported: type[BaseMod
         UsageError: If stage or a setting is another one.
     """
     if asked is None or imported is None:
-        return module_class(file.stage)
+        return module_class(file)
     settings: dict[str, Any] = vars(asked["init_args"]) if asked.get("init_args") else {}
     modality = settings.get("modality", file.hparams.get("modality"))
-    if not issubclass(imported, module_class(file.stage)) or modality != file.hparams.get("modality"):
+    if not issubclass(imported, module_class(file)) or modality != file.hparams.get("modality"):
         asked_for = imported.__name__ if modality is None else f"{imported.__name__} of {modality}"
         raise UsageError(
             f"{file.path} is a checkpoint of stage {file.stage!r}, but {asked_for} is asked for; give the stage's own"

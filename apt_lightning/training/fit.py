@@ -33,6 +33,7 @@ from apt_lightning.stages.checkpoint import StageFile, read_stage, update_metada
 from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.stages.joint import JointModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import BEST, LAST
 from apt_lightning.stages.regression import RegressionModule
@@ -43,7 +44,7 @@ from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
 from apt_lightning.training.run_folder import CONFIG, DATA_PATHS, check_free, clear, held, is_dry_run, settings_of
 
-__all__ = ["AptCLI", "FinalModule", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
+__all__ = ["AptCLI", "FinalModule", "FusionModule", "JointModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
@@ -161,7 +162,7 @@ class AptCLI(LightningCLI):
             if config.model is None:
                 raise UsageError(NO_STAGE)
             return
-        if not Path(config.ckpt_path).is_file():
+        if not Path(config.ckpt_path).exists():
             raise CheckpointError(
                 f"no checkpoint at {config.ckpt_path}; train the stage first with `apt fit`,"
                 " or give another with `--ckpt_path`"
@@ -375,7 +376,7 @@ def stage_lists() -> list[str]:
 
 def _stage_settings() -> dict[str, str]:
     """Names of the stages' settings to their annotations."""
-    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule)
+    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule, JointModule)
     return {name: str(p.annotation) for stage in stages for name, p in signature(stage).parameters.items()}
 
 

@@ -27,7 +27,9 @@ from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RunSettings, run
 from apt_lightning.stages import frozen as features
 from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.stages.joint import JointModule
 from apt_lightning.stages.load import load
+from apt_lightning.stages.metric import MetricTerms
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.fit import TRAINER_DEFAULTS
@@ -63,9 +65,19 @@ def checkpoints(folder):
     return {"checkpoints": {m: str(base / f"stage1_{m}" / "best.ckpt") for m in ("audio", "visual", "text")}}
 
 
+class Joint(JointModule):
+    """Without dropout, whose draws differ between processes."""
+
+    def on_train_start(self):
+        self.network.siamese.layers[2].p = 0.0
+
+
 MODULES = {
     "stage 1": lambda **_: ModalityModule("audio"),
     "stage 2": FusionModule,
+    "stage 1, metric": lambda **_: ModalityModule("audio", metric_weight=1.0),
+    "joint": lambda **_: Joint(metric=MetricTerms(pairs="across", other_sources=True)),
+    "joint, encoders in parts": lambda **_: Joint(metric=MetricTerms("multi_similarity"), encoder_batch=9),
     "stage 3": lambda **paths: SiameseModule(dropout=0.0, **paths),
     "stage 3, all anchors": lambda **paths: SiameseModule(dropout=0.0, anchors="all", denominator="anchors", **paths),
     "stage 3, triplet": lambda **paths: SiameseModule(dropout=0.0, loss="triplet", **paths),

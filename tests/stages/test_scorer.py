@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from media import write_clip
+from whisper import FakeTranscriber
 
 from apt_lightning.cli import main
 from apt_lightning.common.traits import TRAITS
@@ -74,3 +76,23 @@ def test_transcripts_by_table(chain, clip, tmp_path, capsys):
     checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
     assert main(["score", "--json", f"--checkpoint={checkpoint}", f"--transcript={table}", "--", clip]) == 0
     assert json.loads(capsys.readouterr().out)[0]["modalities"] == ["audio", "visual", "text"]
+
+
+def test_words_by_a_model_are_said_to_be_so(chain, clip, tmp_path, capsys, monkeypatch):
+    class Transcriber(FakeTranscriber):
+        def transcribe(self, samples):
+            return "we are happy here" if len(samples) > 1.2 * 16000 else ""
+
+    monkeypatch.setattr("apt_lightning.data.text.transcribe.Transcriber", Transcriber)
+    mute = write_clip(tmp_path / "mute.mp4", 30, sound=None)
+    checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
+    command = ["score", "--json", f"--checkpoint={checkpoint}"]
+    assert main([*command, "--transcribe=tiny", "--", clip, str(mute)]) == 0
+    heard, silent = json.loads(capsys.readouterr().out)
+    source = {"model": "tiny", "sha256": "0" * 64}
+    assert heard["transcribed"] == source | {"text": "we are happy here"} and "text" in heard["modalities"]
+    assert heard["notes"] == ["tiny found the words"]
+    assert silent["transcribed"]["text"] == "" and silent["notes"][-1] == "tiny hears no speech"
+    assert main([*command, "--transcribe=tiny", "--transcript=we are happy here", "--", clip]) == 0
+    (given,) = json.loads(capsys.readouterr().out)
+    assert "transcribed" not in given and given["traits"] == heard["traits"]

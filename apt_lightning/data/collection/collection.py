@@ -56,6 +56,10 @@ class Clip:
     """``None`` if none was given, "" if it is empty."""
 
 
+SYNTHETIC = "synthetic.json"
+"""File by which a data set says that its clips are drawn and its labels random; written by ``apt synthesize``."""
+
+
 class Collection(NamedTuple):
     """A data set, in a fixed order."""
 

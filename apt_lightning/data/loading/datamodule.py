@@ -122,6 +122,11 @@ class FirstImpressionsDataModule(LightningDataModule):
         """Mean and population standard deviation of the training labels."""
         return trait_statistics(self.labels[self.positions("train").numpy()])
 
+    @cached_property
+    def source_numbers(self) -> Tensor:
+        """(N,) number of the source of each clip of the store."""
+        return torch.from_numpy(np.unique([clip.source for clip in self.store.clips], return_inverse=True)[1])
+
     @property
     def _consumer(self) -> Consumer:
         if self.trainer is None:

@@ -66,7 +66,7 @@ SETTINGS = Take
 """What a decoding process makes of the settings it is sent."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Taken(Extraction):
     """What was decoded for an encoder; no functionals, no JPEGs."""
 
@@ -105,7 +105,7 @@ def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: 
         code, detail = found[0]
         raise ClipError(code, f"{name}: {detail}")
     faults = [Fault(code, name, detail) for code, detail in found]
-    return Taken(None, [], times, len(samples) / take.rate, faults, "", samples, pictures)
+    return Taken(None, [], times, len(samples) / take.rate, faults, "", samples=samples, pictures=pictures)
 
 
 def _pictures(path: str, video: PictureTrack, take: Take) -> tuple[Pictures, list[float], Found]:

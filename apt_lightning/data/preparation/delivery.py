@@ -13,18 +13,23 @@ from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.media.material import Taken
 from apt_lightning.data.store.rows import Row
 
+SCALE = np.float32(32768)
+"""Of samples in [-1, 32767/32768], so that they are whole numbers of 16 bits."""
+
 
 def sent(extraction: Extraction) -> Row:
-    """Functionals, pictures and times as JSON can hold them; float32 values come through unchanged."""
+    """As JSON can hold it: float32 values come through unchanged, samples of speech in 16 bits."""
     if isinstance(extraction, Taken):
         samples, pictures = extraction.samples, extraction.pictures
         arrays = {"samples": _packed(samples), "pictures": _packed(pictures), "shape": pictures.shape}
         return arrays | {"times": extraction.times, "duration": extraction.duration}
+    speech = extraction.speech
     return {
         "functionals": None if extraction.functionals is None else extraction.functionals.tolist(),
         "frames": [b64encode(frame).decode() for frame in extraction.frames],
         "times": extraction.times,
         "duration": extraction.duration,
+        "speech": None if speech is None else b64encode((speech * SCALE).round().astype("<i2").tobytes()).decode(),
     }
 
 
@@ -33,11 +38,13 @@ def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
     if "samples" in row:
         samples = np.frombuffer(b64decode(row["samples"]), np.float32)
         pictures = np.frombuffer(b64decode(row["pictures"]), np.uint8).reshape(row["shape"])
-        return Taken(None, [], row["times"], row["duration"], faults, sha256, samples, pictures)
+        return Taken(None, [], row["times"], row["duration"], faults, sha256, samples=samples, pictures=pictures)
     values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
-    return Extraction(
-        values, [b64decode(frame) for frame in row["frames"]], row["times"], row["duration"], faults, sha256
-    )
+    frames = [b64decode(frame) for frame in row["frames"]]
+    speech = None
+    if row["speech"] is not None:
+        speech = np.frombuffer(b64decode(row["speech"]), "<i2").astype(np.float32) / SCALE
+    return Extraction(values, frames, row["times"], row["duration"], faults, sha256, speech)
 
 
 def _packed(array: npt.NDArray[Any]) -> str:

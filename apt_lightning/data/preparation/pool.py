@@ -79,7 +79,7 @@ class _Worker:
     ready: bool = False
     fresh: bool = True
     """Whether it has had no clip before the one in its hands."""
-    buffer: bytes = b""
+    buffer: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
         package = str(Path(__file__).parents[3])
@@ -113,7 +113,10 @@ class _Worker:
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         if not data:
             return None
-        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        self.buffer += data
+        if b"\n" not in data:  # of a long line, looked through once
+            return []
+        *lines, self.buffer = self.buffer.split(b"\n")
         return [json.loads(line) for line in lines]
 
     def end(self, grace: float) -> str:

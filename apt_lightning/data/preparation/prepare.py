@@ -15,7 +15,7 @@ import numpy as np
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.files import TEMPORARY, digest, file_digest, locked, write_bytes
 from apt_lightning.data.collection.archives import unpack_data
-from apt_lightning.data.collection.collection import Collection
+from apt_lightning.data.collection.collection import SYNTHETIC, Collection
 from apt_lightning.data.preparation.index import load_collection
 from apt_lightning.data.preparation.share import DEFAULTS, Options, extract, settings_of
 from apt_lightning.data.store.reader import FORMAT, VERSION, needs_row
@@ -55,6 +55,10 @@ def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options
     collection, entries = load_collection(data, options.quarantine)
     with ExitStack() as stack:
         with locked(path / "store.lock", blocking=True):
+            if options.transcribe is not None:
+                from apt_lightning.data.preparation.speech import transcribe_entries
+
+                entries = transcribe_entries(path, entries, options)
             _write_head(path, data, collection, entries, options)
             _write_text_table(path, entries, options)
             stack.enter_context(locked(path / IN_USE, shared=True))
@@ -94,6 +98,7 @@ def _write_head(
         "packages": {name: version(name) for name in PACKAGES if name != "decord" or find_spec(name)},
         "faults": [[fault.code, fault.clip, fault.detail] for fault in collection.faults if fault.clip not in names],
         "others": collection.others,
+        "synthetic": Path(data, SYNTHETIC).is_file(),
     }
     wanted = {
         path / "manifest.json": json.dumps(manifest, indent=2).encode() + b"\n",

@@ -44,6 +44,14 @@ class Options:
     """Open clips again on which the time limit was reached, the memory exhausted, or the decoder died."""
     extract: str = "apt_lightning.data.media.extract:extract_clip"
     """``module:function`` that the workers call."""
+    transcribe: str | None = None
+    """Whisper model that writes down what is said: folder, or name."""
+    only_missing: bool = False
+    """Transcribe only the clips that come without a transcript."""
+    language: str | None = None
+    """Code of what is spoken; found by the model if not given."""
+    allow_download: bool = False
+    """Fetch the Whisper model from the Hugging Face hub if it is not on this machine."""
     devices: int = 1
     """Processes of a machine that share the clips, in Lightning's word."""
     num_nodes: int = 1
@@ -118,7 +126,7 @@ def extracting(clips: Sequence[str | os.PathLike[str]], options: Options = DEFAU
         StoreError: If the processes cannot start.
     """
     paths = dict.fromkeys(os.fspath(clip) for clip in clips)
-    tasks = [Task(name_form(os.path.basename(path)), path, _size_and_time(path)[0]) for path in paths]
+    tasks = [Task(name_form(os.path.basename(path)), path, size_and_time(path)[0]) for path in paths]
     job = Job(settings_of(options.extraction), deliver=True, extract=options.extract)
     with closing(Pool(tasks, job, worker_count(options), options.seconds)) as pool:
         yield pool.results()
@@ -128,7 +136,7 @@ def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> li
     """What is to be done for a clip: nothing if a row fits the file's size and time of change."""
     if not needs_row(entry):
         return []
-    size, mtime = _size_and_time(entry["path"])
+    size, mtime = size_and_time(entry["path"])
     if entry["name"] not in rows:
         return [Task(entry["name"], entry["path"], size)]
     row = rows[entry["name"]][1]
@@ -138,7 +146,8 @@ def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> li
     return [Task(entry["name"], entry["path"], size, row["revision"] + 1)]
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
+def size_and_time(path: str) -> tuple[int, int]:
+    """Bytes of a file and its time of change, ns; 0 and 0 if there is none."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -149,7 +158,7 @@ def _size_and_time(path: str) -> tuple[int, int]:
 def _record(folder: Path, key: str, result: Result) -> None:
     """Commit the row of a clip whose worker is gone."""
     task = result.task
-    size, mtime = _size_and_time(task.path)
+    size, mtime = size_and_time(task.path)
     row = {
         "name": task.name,
         "status": result.status,

@@ -56,6 +56,8 @@ class StoredClip:
     """``ok``, ``degraded`` (used without a modality) or ``left out``."""
     faults: tuple[Fault, ...]
     demographics: dict[str, str]
+    transcribed: dict[str, str] | None = None
+    """Name and digest of the model that wrote the transcript down; ``None`` for one that was given."""
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -198,7 +200,7 @@ class Store:
                 status = "degraded"
             traits = tuple(np.nan if value is None else float(value) for value in entry["traits"])
             about = (entry["source"], entry["split"], entry["path"], traits, entry["transcript"])
-            self.clips.append(StoredClip(name, *about, status, faults, entry["demographics"]))
+            self.clips.append(StoredClip(name, *about, status, faults, entry["demographics"], entry.get("transcribed")))
         self.present = np.array(precomputed, bool).reshape(-1, len(self.modalities))
         spoken = (np.asarray(self.text.ids) > UNKNOWN).any(axis=1)
         ours = {"audio": self._audio >= 0, "visual": np.diff(self._first) > 0, "text": spoken}
@@ -238,6 +240,11 @@ class Store:
                 f" `apt features {self.path} {unknown[0]} ARRAY --names FILE` adds one"
             )
         return [self.modalities.index(name) for name in modalities]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clips were drawn by ``apt synthesize``; no figure then says anything about people."""
+        return bool(self.manifest.get("synthetic"))
 
     @property
     def n_frames(self) -> int:

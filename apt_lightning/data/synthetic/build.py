@@ -8,6 +8,7 @@ import signal
 import string
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,9 +18,11 @@ from tqdm import tqdm
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.processes import core_count
+from apt_lightning.data.collection.collection import SYNTHETIC
 from apt_lightning.data.synthetic.clip import ClipFormat, ClipPlan, make_clip
 from apt_lightning.data.synthetic.latents import draw_clips, draw_latents, draw_splits
 from apt_lightning.data.synthetic.layout import archive_of, clip_folder, pack, write_file, write_tables
+from apt_lightning.data.synthetic.planted import Planted
 from apt_lightning.data.synthetic.speech import load_espeak
 from apt_lightning.data.synthetic.words import WORDS_PER_SECOND, compose, transcribe
 
@@ -42,6 +45,7 @@ def synthesize(
     n_clips: int | None = None,
     grouped: bool = False,
     identity: float = 0.0,
+    planted: Planted = Planted(),  # noqa: B008  (frozen)
 ) -> None:
     """Write a synthetic First Impressions set; clips that are there already are kept.
 
@@ -60,6 +64,7 @@ def synthesize(
         grouped: Keep every source in one split, unlike the official split.
         identity: Strength of a cue that tells the source and nothing else: the tone of the voice and the echo of
             the room; 0 for none, 1 for one that is plain to hear.
+        planted: Positive controls.
 
     Raises:
         UsageError: If a number is out of range, the folder holds other things, or eSpeak NG is missing.
@@ -75,7 +80,7 @@ def synthesize(
         raise UsageError(f"identity {identity}: a strength is 0 or more, for example 1")
     load_espeak()
     root = Path(out)
-    plans = plan_clips(n_sources, n_clips, seed, seconds, grouped, identity)
+    plans = plan_clips(n_sources, n_clips, seed, seconds, grouped, identity, planted)
     settings = {
         "format": FORMAT,
         "what": "synthetic clips: drawn faces and synthesised speech, no data about people",
@@ -87,7 +92,8 @@ def synthesize(
         "fps": fps,
         "grouped": grouped,
         "zipped": zipped,
-        **({"identity": identity} if identity else {}),  # without it, the record is that of earlier versions
+        # without them, the record is that of earlier versions
+        **{name: value for name, value in {"identity": identity, **asdict(planted)}.items() if value},
     }
     _claim(root, settings)
     unpacked = [plan for plan in plans if not archive_of(root, plan).exists()]
@@ -105,6 +111,7 @@ def plan_clips(
     seconds: float,
     grouped: bool = False,
     identity: float = 0.0,
+    planted: Planted = Planted(),  # noqa: B008  (frozen)
 ) -> list[ClipPlan]:
     """Decide everything about a set except its media.
 
@@ -115,6 +122,7 @@ def plan_clips(
         seconds: Length of a clip, which decides its number of words.
         grouped: Keep every source in one split.
         identity: Strength of the source's tone and room in the sound.
+        planted: Positive controls.
 
     Returns:
         The clips, split by split, in the order of the label files.
@@ -125,7 +133,7 @@ def plan_clips(
     rng = np.random.default_rng(seed)
     source, within = draw_clips(rng, n_sources, n_clips)
     split = draw_splits(source, rng, grouped)
-    latents = draw_latents(source, rng)
+    latents = draw_latents(source, rng, planted=planted)
     ids = _source_ids(int(source.max()) + 1, rng)
     codes = rng.integers([1, 1, 3], [4, 3, 9], size=(len(ids), 3))  # nothing else follows these
     plans = []
@@ -167,13 +175,11 @@ def _source_ids(n: int, rng: np.random.Generator) -> list[str]:
 
 
 def _claim(root: Path, settings: Mapping[str, object]) -> None:
-    """Record the settings in ``synthetic.json``, or make sure that the folder was made with the same ones."""
-    record = root / "synthetic.json"
+    """Record the settings in :data:`SYNTHETIC`, or make sure that the folder was made with the same ones."""
+    record = root / SYNTHETIC
     if record.exists():
         if json.loads(record.read_text()) != settings:
-            raise UsageError(
-                f"{root} holds a synthetic set of other settings (its synthetic.json): name another folder"
-            )
+            raise UsageError(f"{root} holds a synthetic set of other settings (its {SYNTHETIC}): name another folder")
         return
     if root.exists() and any(root.iterdir()):
         raise UsageError(f"{root} is not empty and holds no synthetic set: name a new folder")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.data.synthetic.latents import FloatArray, IntArray, draw_clips, draw_latents, draw_splits
+from apt_lightning.data.synthetic.planted import Planted
 
 SIZES = {"audio": 88, "visual": 128, "text": 100}
 """Columns of each modality; audio has as many as eGeMAPS."""
@@ -38,6 +39,8 @@ class SyntheticFeatures:
     """``audio``, ``visual``, ``text`` to (N, D); rows of NaN where the clip lacks the modality."""
     present: dict[str, npt.NDArray[np.bool_]]
     """Modality to (N,): whether the clip has it."""
+    cues: dict[str, FloatArray]
+    """Modality to (N, 5): what is behind its features, for :func:`apt_lightning.data.synthetic.planted.best_scores`."""
 
 
 def synthetic_features(
@@ -47,6 +50,7 @@ def synthetic_features(
     missing: Mapping[str, float] | None = None,
     grouped: bool = False,
     identity: float = 0.0,
+    planted: Planted = Planted(),  # noqa: B008  (frozen)
 ) -> SyntheticFeatures:
     """Draw labels and feature vectors from the latent model of the synthetic clips.
 
@@ -61,6 +65,7 @@ def synthetic_features(
         grouped: Keep every source in one split.
         identity: Strength of a cue that tells the source and nothing else: standard deviation, in units of the
             features' own, of an offset of the audio features that all clips of a source share.
+        planted: Positive controls.
 
     Returns:
         Labels, sources, splits and features.
@@ -83,7 +88,7 @@ def synthetic_features(
     rng = np.random.default_rng(seed)
     source, _ = draw_clips(rng, n_clips=n_clips)
     split = draw_splits(source, rng, grouped)
-    latents = draw_latents(source, rng, CUE_SHARE)
+    latents = draw_latents(source, rng, CUE_SHARE, planted)
     features, present = {}, {}
     for number, (modality, size) in enumerate(SIZES.items()):
         habits = rng.standard_normal((source.max() + 1, N_HABITS))[source]
@@ -101,4 +106,4 @@ def synthetic_features(
         has[rng.permutation(n_clips)[: round(missing.get(modality, 0) * n_clips)]] = False
         values[~has] = np.nan
         features[modality], present[modality] = values.astype(np.float32), has
-    return SyntheticFeatures(latents.labels, source, split, features, present)
+    return SyntheticFeatures(latents.labels, source, split, features, present, latents.cues)

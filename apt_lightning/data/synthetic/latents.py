@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.data.collection.official import CORRELATION, MEAN, SD, STEPS
+from apt_lightning.data.synthetic.planted import Planted
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -100,7 +101,12 @@ def draw_splits(source: IntArray, rng: np.random.Generator, grouped: bool = Fals
     return dealt[np.searchsorted(units, source)] if grouped else dealt
 
 
-def draw_latents(source: IntArray, rng: np.random.Generator, cue_share: Mapping[str, float] = CUE_SHARE) -> Latents:
+def draw_latents(
+    source: IntArray,
+    rng: np.random.Generator,
+    cue_share: Mapping[str, float] = CUE_SHARE,
+    planted: Planted = Planted(),  # noqa: B008  (frozen)
+) -> Latents:
     """Draw traits, labels and cues of clips.
 
     Args:
@@ -108,6 +114,7 @@ def draw_latents(source: IntArray, rng: np.random.Generator, cue_share: Mapping[
         rng: Source of randomness.
         cue_share: Modality to the share of its cues' variance that is the trait, 0 to 1. A linear reader of
             the cues of one modality can reach this R² and no more.
+        planted: Positive controls.
 
     Returns:
         The latents.
@@ -117,6 +124,9 @@ def draw_latents(source: IntArray, rng: np.random.Generator, cue_share: Mapping[
         (3, 5)
     """
     traits = _correlated(source, rng, ICC)
+    own = rng.spawn(1)[0]  # so that all else is drawn as without controls
+    if planted.extremes:
+        traits *= planted.scale(int(source.max()) + 1, own)[source][:, None]
     labels = np.clip(np.round((MEAN + SD * traits) * STEPS), LOWEST, HIGHEST) / STEPS
     total = traits.sum(axis=1) / np.sqrt(CORRELATION.sum())
     interview = INTERVIEW_TRAITS * total + np.sqrt(1 - INTERVIEW_TRAITS**2) * rng.standard_normal(len(source))
@@ -125,6 +135,7 @@ def draw_latents(source: IntArray, rng: np.random.Generator, cue_share: Mapping[
         modality: np.sqrt(share) * traits + np.sqrt(1 - share) * _correlated(source, rng, np.full(5, CUE_NOISE_ICC))
         for modality, share in cue_share.items()
     }
+    planted.change(cues, traits, own)
     return Latents(traits, labels, np.clip(np.round(interview * INTERVIEW_STEPS) / INTERVIEW_STEPS, 0, 1), cues)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import TraitStatistics, trait_statistics
-from apt_lightning.data.collection.collection import read_collection
+from apt_lightning.data.collection.collection import SYNTHETIC, read_collection
 from apt_lightning.data.store.reader import Store
 
 FloatArray = npt.NDArray[np.float64]
@@ -31,6 +31,8 @@ class Reference:
     labels: FloatArray
     """(N, 5) in [0, 1]; NaN where missing."""
     demographics: dict[str, dict[str, str]]
+    synthetic: bool = False
+    """Whether the clips are drawn; no figure then says anything about people."""
 
     @cached_property
     def training(self) -> BoolArray:
@@ -64,15 +66,16 @@ def read_reference(data: str | os.PathLike[str]) -> Reference:
     if path.suffix == ".pkl":
         raise DataError(f"{path}: give the folder that holds it and annotation_training.pkl, which cuts low and high")
     if (path / "manifest.json").is_file():
-        clips = Store.open(path).clips
+        store = Store.open(path)
+        clips, synthetic = store.clips, store.synthetic
         rows = [(clip.name, clip.source, clip.split, clip.traits) for clip in clips]
         demographics = {clip.name: clip.demographics for clip in clips if clip.demographics}
     else:
         found = read_collection(path)
         rows = [(clip.name, clip.source, clip.split, clip.traits) for clip in found.clips]
-        demographics = found.demographics
+        demographics, synthetic = found.demographics, (path / SYNTHETIC).is_file()
     names, sources, splits, traits = (list(column) for column in zip(*rows, strict=True))
     labels = np.array(traits, dtype=np.float64).reshape(-1, 5)
     if np.isnan(labels).all():
         raise DataError(f"{path}: none of its {len(names)} clips has a label; predictions can be judged by labels only")
-    return Reference(str(path), names, sources, splits, labels, demographics)
+    return Reference(str(path), names, sources, splits, labels, demographics, synthetic)

@@ -20,8 +20,21 @@ from apt_lightning.evaluation.calibration import (
 from apt_lightning.evaluation.conformal import Coverage, coverage, fit_conformal
 from apt_lightning.evaluation.fairness import FIGURES, MIN_SOURCES, Group, fairness, group_masks, verdict
 from apt_lightning.evaluation.tables import number
-from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Table, value_cell
-from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, TRUE, Dot, dots, picture
+from apt_lightning.experiments.cards.statements import DRAWN
+from apt_lightning.experiments.report.blocks import (
+    Block,
+    Forest,
+    Key,
+    Mark,
+    Note,
+    Panels,
+    Picture,
+    Row,
+    Section,
+    Table,
+    value_cell,
+)
+from apt_lightning.experiments.report.charts import BASELINE, FINAL, LINES, TRUE, picture
 from apt_lightning.experiments.report.run import Shown
 
 TRAIT_TITLES = ("Extraversion", "NEU: emotional stability", "Agreeableness", "Conscientiousness", "Openness")
@@ -33,7 +46,8 @@ def colour_of(run: Shown, system: str) -> str:
 
 
 def _keys(run: Shown, *further: Key) -> list[Key]:
-    return [*further, *(Key("―", colour_of(run, name), name) for name in run.shown)]
+    glyphs = {FINAL: "●―", BASELINE: "■┅"}
+    return [*further, *(Key(glyphs[c], c, name) for name in run.shown for c in [colour_of(run, name)])]
 
 
 def spread(runs: Sequence[Shown]) -> Section:
@@ -58,10 +72,12 @@ def spread(runs: Sequence[Shown]) -> Section:
 def _histogram(run: Shown, found: dict[str, Distributions], trait: int) -> Picture:
     def draw(axes: Any) -> None:
         true = next(iter(found.values())).true[trait]
-        axes.stairs(true / max(1, true.sum()), HISTOGRAM_EDGES, fill=True, color=TRUE, alpha=0.45)
+        axes.stairs(true / max(1, true.sum()), HISTOGRAM_EDGES, fill=True, color=TRUE, alpha=0.4)
+        axes.stairs(true / max(1, true.sum()), HISTOGRAM_EDGES, color=TRUE, lw=1)
         for name, d in found.items():
             counts = d.predicted[trait]
-            axes.stairs(counts / max(1, counts.sum()), HISTOGRAM_EDGES, color=colour_of(run, name), lw=1.5)
+            line = LINES[colour_of(run, name)]
+            axes.stairs(counts / max(1, counts.sum()), HISTOGRAM_EDGES, color=line["color"], ls=line["ls"], lw=1.5)
         axes.set_xlim(0, 1)
         axes.set_xlabel("score")
         axes.set_ylabel("share of clips")
@@ -112,7 +128,7 @@ def _means(run: Shown, found: dict[str, Deciles], trait: int, bounds: tuple[floa
     def draw(axes: Any) -> None:
         axes.plot(bounds, bounds, color=TRUE, lw=1, ls="--")
         for name, d in found.items():
-            axes.plot(d.true[trait], d.predicted[trait], "o-", ms=3.5, color=colour_of(run, name))
+            axes.plot(d.true[trait], d.predicted[trait], ms=3.5, **LINES[colour_of(run, name)])
         axes.set_xlim(bounds)
         axes.set_ylim(bounds)
         axes.set_xlabel("mean label")
@@ -151,8 +167,10 @@ def _errors(run: Shown, found: dict[str, Deciles], trait: int, top: float) -> Pi
         x = np.arange(1, 11)
         for name, d in found.items():
             colour = colour_of(run, name)
-            axes.fill_between(x, d.lower[trait], d.upper[trait], color=colour, alpha=0.18, lw=0)
-            axes.plot(x, d.mae[trait], "o-", ms=3.5, color=colour)
+            axes.fill_between(x, d.lower[trait], d.upper[trait], color=colour, alpha=0.15, lw=0)
+            for end in (d.lower, d.upper):
+                axes.plot(x, end[trait], color=colour, lw=0.5)
+            axes.plot(x, d.mae[trait], ms=3.5, **LINES[colour])
         axes.set_xticks(x)
         axes.set_ylim(0, top or 1)
         axes.set_xlabel("decile of the label")
@@ -171,11 +189,9 @@ def groups(runs: Sequence[Shown]) -> Section:
             blocks[run.name] = [Note("There is no gender, ethnicity or age of any of these clips.")]
             continue
         single = [group for group in found if " x " not in group.attribute]
-        charts = [_group_chart(run, single, figure) for figure in ("signed error", "MAE")]
         small = sum(group.small for group in found)
-        parts: list[Block] = [
-            Panels(f"Mean over traits, {run.final}: {run.clips}, 95 % intervals over sources.{run.seed_note}", charts)
-        ]
+        parts: list[Block] = [Note(f"{DRAWN} Groups too.", warning=True)] if run.synthetic else []
+        parts += [_group_chart(run, single, figure) for figure in ("signed error", "MAE")]
         if small:
             few = f"they or their rest have fewer than {MIN_SOURCES} sources"
             parts.append(Note(f"no verdict on {small} of {len(found)} groups: {few}.", warning=True))
@@ -192,17 +208,18 @@ def groups(runs: Sequence[Shown]) -> Section:
     return Section("fairness", "Groups of people", intro, runs=blocks)
 
 
-def _group_chart(run: Shown, found: Sequence[Group], figure: str) -> Picture:
-    rows = []
+def _group_chart(run: Shown, found: Sequence[Group], figure: str) -> Forest:
+    marks = []
     for group in found:
         f = group.figures[figure]
         label = f"{group.attribute}: {group.name} ({group.clips} clips)"
         ends = float(f.value[-1]), float(f.lower[-1]), float(f.upper[-1])
-        rows.append(Dot(label, *ends, PLAIN if group.small else FINAL))
+        marks.append(Mark(label, *ends, "" if group.small else "final"))
+    caption = f"Mean over traits, {run.final}: {run.clips}, 95 % intervals over sources.{run.seed_note}"
     alt = f"{run.name}: {figure} of {len(found)} groups of people with intervals; the table below has the figures"
     title = "Signed error" if figure == "signed error" else "Mean absolute error"
     axis = "prediction - label" if figure == "signed error" else "mean absolute error"
-    return dots(title, alt, rows, axis, 0.0 if figure == "signed error" else None)
+    return Forest(caption, title, alt, marks, axis, 0.0 if figure == "signed error" else None)
 
 
 def _group_table(found: Sequence[Group], attribute: str, folded: str) -> Table:
@@ -245,7 +262,7 @@ def intervals(runs: Sequence[Shown]) -> Section:
             for name, mask in members.items()
         }
         found = coverage(fitted, table, groups=masks)
-        first = " Of the first seed and fold." if run.results.settings.get("folds") or run.seeds > 1 else ""
+        first = ", of the first seed and fold" if run.results.settings.get("folds") or run.seeds > 1 else ""
         rows = [
             Row(
                 [
@@ -259,31 +276,31 @@ def intervals(runs: Sequence[Shown]) -> Section:
             )
             for c in found
         ]
-        caption = f"Labels inside their {fitted.level * 100:.0f} % interval, {run.final}: {len(table)} clips.{first}"
+        caption = f"Labels inside their {fitted.level * 100:.0f} % interval, {run.final}: {len(table)} clips{first}"
         note = (
             f"Fitted on validation clips, as `apt run` stores them in the checkpoint for `apt score`: the quantile is "
             f"from {fitted.clips} clips of {fitted.sources} sources. Promised overall, not for each row."
         )
         head = ["", "inside", "mean width", "labels", "sources"]
-        charts = _coverage_charts(run, found, fitted.level)
         blocks[run.name] = [
-            Panels(f"{caption} Dashed: promised overall.", charts),
+            *_coverage_charts(run, found, fitted.level, f"{caption}. Dashed: promised overall."),
             Table(caption, head, rows, [note], "All figures as a table"),
         ]
     intro = "Split-conformal intervals around each score, wider for clips that look hard."
     return Section("intervals", "Prediction intervals", intro, runs=blocks)
 
 
-def _coverage_charts(run: Shown, found: Sequence[Coverage], level: float) -> list[Picture]:
+def _coverage_charts(run: Shown, found: Sequence[Coverage], level: float, caption: str) -> list[Forest]:
     """One chart for traits, one for deciles, one for sources and groups."""
-    titles: dict[str, list[Dot]] = {"Overall and by trait": [], "By decile of the label": [], "By group": []}
+    titles: dict[str, list[Mark]] = {"Overall and by trait": [], "By decile of the label": [], "By group": []}
     for c in found:
         if c.labels:
             kind = 0 if c.name in ("overall", *SHORT) else 1 if c.name.startswith("decile") else 2
-            mark = Dot(f"{c.name} ({c.labels} labels)", c.value, c.lower, c.upper, FINAL)
+            mark = Mark(f"{c.name} ({c.labels} labels)", c.value, c.lower, c.upper, "final")
             list(titles.values())[kind].append(mark)
     about = f"{run.name}: share of labels inside their {level * 100:.0f} % interval, overall {found[0].value:.3f}"
     return [
-        dots(title, f"{about}; {title.lower()}", marks, "share of labels inside", level)
+        Forest(caption, title, f"{about}; {title.lower()}", marks, "share of labels inside", level)
         for title, marks in titles.items()
+        if marks
     ]

@@ -1,24 +1,41 @@
-"""Charts as inline SVG: drawn by Matplotlib, coloured by the page, so that they follow light and dark."""
+"""Charts as inline SVG: drawn by Matplotlib in placeholders for colours, which the page puts in, light or dark."""
 
 from __future__ import annotations
 
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.blocks import Picture
 
-# Okabe and Ito's colours, told apart by the colour-blind, all of middling lightness.
-TRUE, BASELINE, FINAL, PLAIN = "#8a8f98", "#e69f00", "#0072b2", "#767b84"
-_MODALITIES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+TRUE, BASELINE, FINAL = "#000001", "#000002", "#000003"
+_MODALITIES = ("#000004", "#000003", "#000005", "#00000a", "#00000b", "#00000c")
+CLASS_COLOURS = ("#000006", "#000007", "#000008", "#000009")
+"""C1 to C4, from low to high."""
+SCHEMES: dict[str, dict[str, str]] = {
+    "light": {
+        **dict(zip((TRUE, BASELINE, FINAL), ("#7b818a", "#b36b00", "#0072b2"), strict=True)),
+        **dict(zip(_MODALITIES, ("#c05500", "#0072b2", "#007a5a", "#b04f86", "#8a6d00", "#5b5fc7"), strict=True)),
+        **dict(zip(CLASS_COLOURS, ("#2166ac", "#4a8fb5", "#c8654a", "#b2182b"), strict=True)),
+    },
+    "dark": {
+        **dict(zip((TRUE, BASELINE, FINAL), ("#8a8f98", "#e69f00", "#3f9fdc"), strict=True)),
+        **dict(zip(_MODALITIES, ("#f07818", "#3f9fdc", "#00a878", "#d98ab8", "#d9b100", "#9a9df0"), strict=True)),
+        **dict(zip(CLASS_COLOURS, ("#4a90d9", "#92c5de", "#f4a582", "#e8505f"), strict=True)),
+    },
+}
+"""Placeholders of the drawings to the colours of the page: Okabe and Ito's, which the colour-blind tell apart, darkened
+or lightened to a contrast of 3:1 or more."""
+LINES: dict[str, dict[str, Any]] = {
+    FINAL: {"color": FINAL, "ls": "-", "marker": "o"},
+    BASELINE: {"color": BASELINE, "ls": (0, (4, 1.5)), "marker": "s"},
+}
+"""The stages are told apart by line and marker too."""
 
 _INK, _GRID = "#010203", "#040506"
 """Stand for the page's text and line colours, which CSS puts in."""
@@ -41,7 +58,7 @@ _STYLE: Any = {
     "ytick.major.width": 0.6,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
 }
-_CSS = {_INK: "currentColor", _GRID: "var(--grid)", FINAL: "var(--blue)"}
+_CSS = {_INK: "currentColor", _GRID: "var(--grid)"} | {c: f"var(--c{c[-1]})" for c in SCHEMES["light"]}
 WIDTH = 3.4
 """Inches; at this width 8 pt are legible on a phone of 360 px."""
 
@@ -62,7 +79,8 @@ def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2
         stacked: Number of axes, one below the other.
     """
     with rc_context({**_STYLE, "svg.hashsalt": alt}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height))  # fixed margins: a layout engine would draw everything twice
+        figure.subplots_adjust(left=0.205, right=0.955, bottom=0.42 / height, top=1 - 0.08 / height, hspace=0.12)
         draw(figure.subplots(stacked, sharex=True))
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True)
@@ -83,50 +101,6 @@ def _inline(svg: str, alt: str) -> str:
     svg = re.sub(r'(<svg [^>]*?)width="[^"]*" ', r"\1", svg, count=1)
     svg = re.sub(r'(<svg [^>]*?)height="[^"]*" ', r"\1", svg, count=1)
     svg = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1sans-serif", svg)
-    for colour in (_INK, _GRID, FINAL):
-        svg = svg.replace(colour, css(colour))
+    for colour, variable in _CSS.items():
+        svg = svg.replace(colour, variable)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
-
-
-class Dot(NamedTuple):
-    """One row of a dot plot."""
-
-    label: str
-    value: float
-    lower: float
-    upper: float
-    colour: str
-
-
-def dots(
-    title: str, alt: str, rows: Sequence[Dot], axis: str, reference: float | None = None, digits: int = 3
-) -> Picture:
-    """Draw figures with their intervals, a row each, labels above the marks so that they fit a phone.
-
-    Args:
-        title: Heading.
-        alt: Alternative text.
-        rows: From top to bottom; rows without a figure are labelled "undefined".
-        axis: Label of the horizontal axis.
-        reference: Where to draw a vertical line.
-        digits: Digits after the point.
-    """
-
-    def draw(axes: Any) -> None:
-        across = axes.get_yaxis_transform()
-        for i, row in enumerate(rows):
-            axes.text(0, i - 0.22, row.label, transform=across, va="bottom")
-            axes.text(1, i - 0.22, number(row.value, digits), transform=across, va="bottom", ha="right")
-            if reference is not None:
-                axes.plot([reference, reference], [i - 0.18, i + 0.22], color=_INK, lw=1, ls=(0, (2, 1)))
-            if np.isfinite(row.value):
-                axes.plot([row.lower, row.upper], [i, i], color=row.colour, lw=2.2, alpha=0.55)
-                axes.plot(row.value, i, "o", color=row.colour, ms=4.5)
-        axes.set_ylim(len(rows) - 0.5, -0.95)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.margins(x=0.04)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(axis)
-
-    return picture(title, alt, draw, height=0.55 + 0.33 * len(rows))

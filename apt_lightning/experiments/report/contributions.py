@@ -13,8 +13,20 @@ from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.contributions import Mask
 from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.evaluation.tables import number
-from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Table
-from apt_lightning.experiments.report.charts import FINAL, Dot, dots, modality_colours, picture
+from apt_lightning.experiments.report.blocks import (
+    HEADS,
+    Block,
+    Forest,
+    Key,
+    Mark,
+    Note,
+    Panels,
+    Picture,
+    Row,
+    Section,
+    Table,
+)
+from apt_lightning.experiments.report.charts import modality_colours, picture
 from apt_lightning.experiments.report.run import Run
 
 FloatArray = npt.NDArray[np.float64]
@@ -124,14 +136,14 @@ def contributions(runs: Sequence[Run]) -> Section:
         caption = f"Mean absolute Shapley value of each modality, {run.final}: {found.clips} test clips.{run.seed_note}"
         keys = [Key("■", c, m) for m, c in zip(found.names, modality_colours(len(found.names)), strict=True)]
         rows = [
-            Row([name, *(number(float(v)) for v in (*column, column.mean()))])
+            Row([name, *(number(float(v)) for v in (column.mean(), *column))])
             for name, column in zip(found.names, found.modalities.T, strict=True)
         ]
         charts = Panels(caption, [_bars(run, found)], keys)
         notes = [
             "In label units; for each clip, a modality's values and the score without any modality add up to its score."
         ]
-        table = Table(f"Mean absolute Shapley values: {found.clips} test clips", ["", *SHORT, "mean"], rows, notes)
+        table = Table(f"Mean absolute Shapley values: {found.clips} test clips", ["", *HEADS], rows, notes)
         parts: list[Block] = [charts, table]
         if found.families:
             parts.append(_families(run, found))
@@ -160,15 +172,14 @@ def _bars(run: Run, found: Contributions) -> Picture:
     return picture("Modalities", alt, draw)
 
 
-def _families(run: Run, found: Contributions) -> Panels:
+def _families(run: Run, found: Contributions) -> Forest:
     marks, repeats = [], 0
     for family, rises in found.families.items():
         means, repeats = rises.mean(axis=1), len(rises)
-        marks.append(Dot(family, float(means.mean()), float(means.min()), float(means.max()), FINAL))
+        marks.append(Mark(family, float(means.mean()), float(means.min()), float(means.max()), "final"))
     alt = f"{run.name}: rise of the mean absolute error when one of {len(marks)} acoustic families is permuted"
-    chart = dots("eGeMAPS families", alt, marks, "rise of the error", 0.0)
     caption = (
         f"Rise of the mean absolute error over traits when a family's features are dealt to other clips: "
         f"up to {found.clips} test clips that have sound. Lines: least and greatest of {repeats} permutations."
     )
-    return Panels(caption, [chart])
+    return Forest(caption, "eGeMAPS families", alt, marks, "rise of the error", 0.0)

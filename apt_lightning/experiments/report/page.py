@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,35 +15,39 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from apt_lightning.common.console import progress
 from apt_lightning.common.files import write_text
 from apt_lightning.common.version import __version__
-from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number, p_value
-from apt_lightning.experiments.report import behaviour, contributions, scores, training
+from apt_lightning.experiments.cards import statements
+from apt_lightning.experiments.report import behaviour, clips, contributions, scores, training
 from apt_lightning.experiments.report.blocks import Section
-from apt_lightning.experiments.report.charts import css
+from apt_lightning.experiments.report.charts import SCHEMES, css
 from apt_lightning.experiments.report.run import Run, Shown
+from apt_lightning.experiments.report.verdict import verdict
 from apt_lightning.experiments.results import BASELINES
 
-BUILDERS = (
-    scores.headline,
-    scores.quality,
-    scores.extremes,
-    scores.sources,
-    scores.comparison,
-    scores.ablations,
-    behaviour.spread,
-    behaviour.calibration,
-    behaviour.errors,
-    behaviour.groups,
-    behaviour.intervals,
-    contributions.contributions,
-    training.embeddings,
-    training.curves,
-    training.data,
-    training.settings,
-)
-"""Sections in their order on the page; the model card is the template's own."""
+BUILDERS: dict[str, tuple[Callable[[Sequence[Run]], Section], ...]] = {
+    "How good": (
+        scores.headline,
+        scores.comparison,
+        scores.sources,
+        scores.extremes,
+        scores.quality,
+        scores.ablations,
+    ),
+    "How it errs": (
+        behaviour.errors,
+        behaviour.calibration,
+        behaviour.spread,
+        behaviour.groups,
+        behaviour.intervals,
+        clips.best_and_worst,
+    ),
+    "What it rests on": (contributions.contributions, training.embeddings),
+    "How it was made": (training.data, training.curves, training.settings),
+}
+"""Sections in their order on the page, what a reader needs first on top; the model card is the template's own."""
 
 
 class Fact(NamedTuple):
@@ -76,11 +80,12 @@ def write_report(folders: Sequence[str | os.PathLike[str]], output: str | os.Pat
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Short names that tell the runs apart: folder names, or whole paths where two are alike."""
+    """Short names that tell the runs apart: folder names, or numbered paths where two are alike."""
     short = [path.resolve().name for path in paths]
     if max(Counter(short).values()) == 1:
         return short
-    return [f"{i}: {path}" for i, path in enumerate(paths, start=1)]
+    top = os.path.commonpath([path.resolve().parent for path in paths])
+    return [f"{i}: {os.path.relpath(path, top)}" for i, path in enumerate(paths, start=1)]
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -89,15 +94,21 @@ def render(runs: Sequence[Run]) -> str:
     Args:
         runs: At least one.
     """
-    return render_page(runs, [build(runs) for build in BUILDERS], {run.name: overview(run) for run in runs}, card=True)
+    todo = progress([(group, build) for group, builders in BUILDERS.items() for build in builders], "report", "section")
+    sections: dict[str, list[Section]] = {}
+    for group, build in todo:
+        sections.setdefault(group, []).append(build(runs))
+    return render_page(runs, sections, {run.name: overview(run) for run in runs}, card=True)
 
 
-def render_page(runs: Sequence[Shown], sections: Sequence[Section], facts: dict[str, list[Fact]], card: bool) -> str:
+def render_page(
+    runs: Sequence[Shown], sections: dict[str, list[Section]], facts: dict[str, list[Fact]], card: bool
+) -> str:
     """Render a page.
 
     Args:
         runs: What it is about, at least one.
-        sections: In their order.
+        sections: Heading of a group to its sections, in their order.
         facts: Name of a run to the figures to read first.
         card: With the card of models of this package.
     """
@@ -110,12 +121,15 @@ def render_page(runs: Sequence[Shown], sections: Sequence[Section], facts: dict[
     )
     environment.filters |= {"code": _code, "css": css}
     numbers = itertools.count(1)
+    environment.globals |= {name: value for name, value in vars(statements).items() if name.isupper()}
     environment.globals["ids"] = lambda: f"table-{next(numbers)}"
     values: dict[str, Any] = {
         "version": __version__,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "runs": runs,
         "overview": facts,
+        "verdicts": {run.name: verdict(run) for run in runs},
+        "schemes": SCHEMES,
         "sections": sections,
         "card": card,
     }
@@ -145,8 +159,7 @@ def overview(run: Shown) -> list[Fact]:
         Fact("CCC", number(sum(float(s.values["CCC"][-1]) for s in final) / len(final), 3), "0 for a constant"),
     ]
     if run.baseline is not None:
-        a, b = run.results.systems[run.baseline], run.results.systems[run.final]
-        d = compare(a, b, paired_seeds=len(a) == len(b)).metrics["1-MAE"]
+        d = run.against(run.baseline)
         sign = "+" if d.difference[-1] > 0 else ""
         detail = f"95 %: {number(float(d.lower[-1]))} to {number(float(d.upper[-1]))}, p {p_value(float(d.p[-1]))}"
         facts.insert(1, Fact("gain over stage 2", f"{sign}{number(float(d.difference[-1]))}", detail))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +14,7 @@ from typing import Any
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.metrics import Scores, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
+from apt_lightning.evaluation.significance import Comparison, Difference, compare
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.results import RunResults, read_run
 
@@ -28,6 +31,11 @@ class Shown(ABC):
     @abstractmethod
     def demographics(self) -> dict[str, dict[str, str]]:
         """Clip to attribute to group."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clips are drawn."""
+        return False
 
     @property
     @abstractmethod
@@ -60,6 +68,18 @@ class Shown(ABC):
         names = [name for name in (self.baseline, self.final) if name is not None]
         return {name: self.results.systems[name][0] for name in names}
 
+    def against(self, other: str, system: str | None = None) -> Difference:
+        """How a system, the final one if not given, differs from another in 1-MAE."""
+        name = self.final if system is None else system
+        if (name, other) not in self._compared:
+            a, b = self.results.systems[other], self.results.systems[name]
+            self._compared[name, other] = compare(a, b, paired_seeds=len(a) == len(b))
+        return self._compared[name, other].metrics["1-MAE"]
+
+    @cached_property
+    def _compared(self) -> dict[tuple[str, str], Comparison]:
+        return {}
+
     def short(self, system: str) -> str:
         """Name of a system for narrow columns."""
         return next((stage for stage in ("stage 2", "stage 4") if system.endswith(f"({stage})")), system)
@@ -87,6 +107,16 @@ class Run(Shown):
 
     folder: Path
     store: Store
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clips are drawn."""
+        return self.store.synthetic
+
+    def local(self, text: str) -> str:
+        """A text without the folders of this machine: paths in the run are relative to it, others keep their end."""
+        text = text.replace(f"{self.folder.resolve()}{os.sep}", "")
+        return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",\]]+/)+", "…/", text)
 
     @classmethod
     def read(cls, folder: Path, name: str) -> Run:

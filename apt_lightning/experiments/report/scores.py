@@ -15,19 +15,23 @@ from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.experiments.report.blocks import (
+    HEADS,
     Block,
     Cell,
+    Forest,
+    Mark,
     Note,
-    Panels,
     Row,
     Section,
     Table,
+    mean_first,
     score_cells,
     value_cell,
 )
-from apt_lightning.experiments.report.charts import BASELINE, FINAL, PLAIN, Dot, dots
 from apt_lightning.experiments.report.run import Run, Shown, style_of
 
+DIGITS = {"1-MAE": 4, "CCC": 3}
+"""Metrics of the tables that show two, and their digits."""
 NEU = "NEU is emotional stability: high is calm."
 
 
@@ -39,7 +43,7 @@ def headline(runs: Sequence[Shown]) -> Section:
         rows = [Row([name, *score_cells(run.scores(name), "1-MAE")], style_of(run, name)) for name in run.parts]
         table = Table(
             f"1-MAE (1 - mean absolute error; higher is better): {run.clips}",
-            ["system", *COLUMNS],
+            ["system", *HEADS],
             rows,
             [_spread(run), f"{NEU} Grey rows are floors: no network was trained for them."],
         )
@@ -52,14 +56,14 @@ def headline(runs: Sequence[Shown]) -> Section:
                 if len(scores) == 1
                 else (min(values), max(values))
             )
-            colour = FINAL if name == run.final else BASELINE if name == run.baseline else PLAIN
-            marks.append(Dot(name, float(np.mean(values)), low, high, colour))
+            style = "final" if name == run.final else "baseline" if name == run.baseline else ""
+            marks.append(Mark(name, float(np.mean(values)), low, high, style))
         best = max(marks, key=lambda mark: mark.value)
         alt = f"{run.name}: mean 1-MAE of {len(marks)} systems; the highest is {best.label} with {best.value:.4f}"
         lines = "least and greatest of the seeds" if run.seeds > 1 else "95 % intervals over sources"
-        chart = dots("All systems", alt, marks, "1-MAE", marks[0].value, 4)
         caption = f"Mean 1-MAE over traits: {run.clips}. Lines: {lines}; dashed: constant mean."
-        blocks[run.name] = [table, Panels(caption, [chart])]
+        chart = Forest(caption, "All systems", alt, marks, "1-MAE", marks[0].value, 4)
+        blocks[run.name] = [table, chart]
     intro = (
         "Each system on the same test clips. A network is worth its name only above all grey rows: the look-up "
         "knows nothing but which training clips come from the same source video; the neighbours take the labels of the "
@@ -85,14 +89,14 @@ def _side_by_side(runs: Sequence[Shown]) -> Table:
     rows = []
     for name in systems:
         cells = [
-            score_cells(run.scores(name), metric)[-1] if name in run.parts else Cell("not trained")
+            score_cells(run.scores(name), metric, digits)[0] if name in run.parts else Cell("not trained")
+            for metric, digits in DIGITS.items()
             for run in runs
-            for metric in ("1-MAE", "CCC")
         ]
         style = style_of(next(run for run in runs if name in run.parts), name)
         rows.append(Row([name, *cells], style))
     sizes = "; ".join(f"{run.name}: {run.clips}" for run in runs)
-    head = ["system", *(f"{run.name}: {metric}" for run in runs for metric in ("1-MAE", "CCC"))]
+    head = ["system", *(f"{run.name}: {metric}" for metric in DIGITS for run in runs)]
     return Table(f"Runs side by side, mean over traits. {sizes}", head, rows, [NEU])
 
 
@@ -102,7 +106,7 @@ def quality(runs: Sequence[Shown]) -> Section:
     for run in runs:
         metrics = ("CCC", "R2", "PCC", "sd ratio", "RMSE")
         rows = [
-            Row([name, *(score_cells(run.scores(name), metric, 3)[-1] for metric in metrics)], style_of(run, name))
+            Row([name, *(score_cells(run.scores(name), metric, 3)[0] for metric in metrics)], style_of(run, name))
             for name in run.parts
         ]
         first = Table(
@@ -120,7 +124,7 @@ def quality(runs: Sequence[Shown]) -> Section:
             for metric, label in names.items()
             for name in run.shown
         ]
-        second = Table(f"Per trait: {run.clips}", ["", *COLUMNS], own, [NEU])
+        second = Table(f"Per trait: {run.clips}", ["", *HEADS], own, [NEU])
         blocks[run.name] = [first, second]
     intro = (
         "A constant scores about .88 in 1-MAE on the official labels. Concordance (CCC), explained variance (R²), "
@@ -137,7 +141,7 @@ def extremes(runs: Sequence[Shown]) -> Section:
         columns = {name: [score_cells(run.scores(name), m) for m in ("1-MAE", "low", "high")] for name in names}
         rows = [
             Row([trait, *(cells[i] for name in names for cells in columns[name])], "final" if trait == "mean" else "")
-            for i, trait in enumerate(COLUMNS)
+            for i, trait in enumerate(HEADS)
         ]
         counts = run.scores(run.final)[0].clips
         low, high = ("/".join(str(n) for n in counts[m][:-1]) for m in ("low", "high"))
@@ -162,13 +166,13 @@ def sources(runs: Sequence[Shown]) -> Section:
         table = run.results.systems[run.final][0]
         seen = int(table.seen_source.sum())
         parts = {"seen sources": seen, "unseen sources": len(table) - seen}
-        head = ["system", *(f"{part}: {metric}" for part in parts for metric in ("1-MAE", "CCC"))]
+        head = ["system", *(f"{part}: {metric}" for metric in DIGITS for part in parts)]
         rows = []
         for name, seeds in run.parts.items():
             cells = [
-                score_cells([s[part] for s in seeds], metric)[-1] if clips else Cell("no clip")
+                score_cells([s[part] for s in seeds], metric, digits)[0] if clips else Cell("no clip")
+                for metric, digits in DIGITS.items()
                 for part, clips in parts.items()
-                for metric in ("1-MAE", "CCC")
             ]
             rows.append(Row([name, *cells], style_of(run, name)))
         counts = "; ".join(f"{part}: {n} clips" for part, n in parts.items())
@@ -200,7 +204,10 @@ def comparison(runs: Sequence[Run]) -> Section:
             continue
         a, b = run.results.systems[run.baseline], run.results.systems[run.final]
         found = compare(a, b, paired_seeds=len(a) == len(b))
-        blocks[run.name] = [difference_table(found, run.baseline, run.final)]
+        blocks[run.name] = [
+            *difference_plots(found, run.name),
+            difference_table(found, run.baseline, run.final, "All figures as a table"),
+        ]
     common: list[Block] = []
     for run in runs[1:]:
         names = f"{runs[0].name}, {runs[0].final}", f"{run.name}, {run.final}"
@@ -217,18 +224,45 @@ def comparison(runs: Sequence[Run]) -> Section:
     return Section("comparison", "What stage 4 adds", intro, common, blocks)
 
 
-def difference_table(found: Comparison, a: str, b: str) -> Table:
+def difference_plots(found: Comparison, about: str) -> list[Forest]:
+    """Differences of B from A as plots, one a metric.
+
+    Args:
+        found: The comparison.
+        about: Begins the alternative text.
+    """
+    plots = []
+    for metric in COMPARED:
+        d = found.metrics[metric]
+        said = [decision(d, i, found.level) for i in range(len(COLUMNS))]
+        ends = zip(d.difference.tolist(), d.lower.tolist(), d.upper.tolist(), strict=True)
+        marks = [
+            Mark(f"{column}: {said[i]}", *places, style="final" if column == "mean" else "")
+            for i, (column, places) in enumerate(zip(COLUMNS, ends, strict=True))
+        ]
+        caption = (
+            f"{found.n_clips} clips, {found.level * 100:.0f} % intervals over sources. Above 0: stage 4 is higher."
+        )
+        alt = f"{about}: difference in {metric} of the traits and their mean with intervals; the mean: {said[-1]}"
+        plots.append(
+            Forest(caption, metric, alt, mean_first(marks), f"difference in {metric}", 0.0, DIGITS.get(metric, 4))
+        )
+    return plots
+
+
+def difference_table(found: Comparison, a: str, b: str, folded: str = "") -> Table:
     """Differences of B from A in every metric and trait.
 
     Args:
         found: The comparison.
         a: Name of the first system.
         b: Name of the second.
+        folded: As of a table.
     """
     rows = []
     for metric in COMPARED:
         d = found.metrics[metric]
-        for i, column in enumerate(COLUMNS):
+        for i, column in mean_first(list(enumerate(COLUMNS))):
             ends = float(d.difference[i]), float(d.lower[i]), float(d.upper[i])
             sides = [number(float(side[i])) for side in (d.a, d.b)]
             p = [p_value(float(values[i])) for values in (d.p, d.p_holm)]
@@ -248,6 +282,7 @@ def difference_table(found: Comparison, a: str, b: str) -> Table:
         ["", "A", "B", "B - A", "p", "p (Holm)", f"B is (equal: within {found.margin:g})", "clips"],
         rows,
         [seeds, "Above 0: B is higher. Clips of a mean: the least over the traits."],
+        folded,
     )
 
 

@@ -16,25 +16,25 @@ from apt_lightning.evaluation.foreign.match import Submission
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.spread import FACTORS, System, at_equal_spread, mean_figures, spread_curve
 from apt_lightning.evaluation.tables import number
-from apt_lightning.experiments.report import behaviour, scores
+from apt_lightning.experiments.report import behaviour, clips, scores
 from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Row, Section, Table
-from apt_lightning.experiments.report.charts import BASELINE, FINAL, TRUE, picture
+from apt_lightning.experiments.report.charts import BASELINE, FINAL, LINES, TRUE, picture
 from apt_lightning.experiments.report.page import overview, render_page
 from apt_lightning.experiments.report.run import Shown
 from apt_lightning.experiments.results import RunResults
 from apt_lightning.experiments.submissions import Judged
 
-BUILDERS = (
-    scores.headline,
-    scores.quality,
-    scores.extremes,
-    scores.sources,
-    behaviour.spread,
-    behaviour.calibration,
-    behaviour.errors,
-    behaviour.groups,
-    behaviour.intervals,
-)
+BUILDERS = {
+    "How good": (scores.headline, scores.sources, scores.extremes, scores.quality),
+    "How it errs": (
+        behaviour.errors,
+        behaviour.calibration,
+        behaviour.spread,
+        behaviour.groups,
+        behaviour.intervals,
+        clips.best_and_worst,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ class SubmittedFile(Shown):
 
     submission: Submission
     people: dict[str, dict[str, str]]
+    drawn: bool
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the clips are drawn."""
+        return self.drawn
 
     @property
     def demographics(self) -> dict[str, dict[str, str]]:
@@ -81,14 +87,17 @@ def write_submission_report(judged: Judged, output: str | os.PathLike[str]) -> P
             ),
             one,
             judged.reference.demographics,
+            judged.reference.synthetic,
         )
         for one in judged.submissions
     ]
-    sections = [_remarks(files), *(build(files) for build in BUILDERS)]
+    sections = {group: [build(files) for build in builders] for group, builders in BUILDERS.items()}
+    first = next(iter(sections.values()))
+    first.insert(0, _remarks(files))
     if judged.tables[names[0]].classes is not None:
-        sections.insert(4, _equal_spread(files, judged))
+        first.append(_equal_spread(files, judged))
     if judged.pairs:
-        sections.insert(5, _pairs(judged))
+        first.insert(2, _pairs(judged))
     facts = {file.name: overview(file) for file in files} if floors else {}
     write_text(output, render_page(files, sections, facts, card=False))
     return Path(output)
@@ -125,7 +134,7 @@ def _equal_spread(files: Sequence[SubmittedFile], judged: Judged) -> Section:
         notes,
     )
     blocks: dict[str, list[Block]] = {}
-    keys = [Key("―", TRUE, "1-MAE"), Key("―", BASELINE, "low"), Key("―", FINAL, "high")]
+    keys = [Key("▲┄", TRUE, "1-MAE"), Key("■┅", BASELINE, "low"), Key("●―", FINAL, "high")]
     for file in files:
         caption = f"1-MAE of all, low and high clips, mean over traits, as deviations are multiplied: {file.clips}."
         blocks[file.name] = [Panels(caption, [picture("Over the factor", *_curve(file, systems[file.name]))], keys)]
@@ -137,8 +146,9 @@ def _curve(file: SubmittedFile, system: System) -> tuple[str, Any]:
     found = spread_curve(system)
 
     def draw(axes: Any) -> None:
-        for metric, colour in (("1-MAE", TRUE), ("low", BASELINE), ("high", FINAL)):
-            axes.plot(FACTORS, [found[factor][metric] for factor in FACTORS], "o-", ms=3, color=colour)
+        lines = {"1-MAE": {"color": TRUE, "ls": ":", "marker": "^"}, "low": LINES[BASELINE], "high": LINES[FINAL]}
+        for metric, line in lines.items():
+            axes.plot(FACTORS, [found[factor][metric] for factor in FACTORS], ms=3, **line)
         axes.set_xlabel("factor")
         axes.set_ylabel("1-MAE")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ import numpy.typing as npt
 
 from apt_lightning.common.traits import SHORT, trait_classes
 from apt_lightning.data.faults import FAULTS
+from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Source, Table
-from apt_lightning.experiments.report.charts import BASELINE, FINAL, picture
+from apt_lightning.experiments.report.charts import BASELINE, CLASS_COLOURS, FINAL, picture
 from apt_lightning.experiments.report.run import Run
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,8 +30,6 @@ PACKAGES = ("apt-lightning", "torch", "lightning", "torchvision", "torchmetrics"
 
 def embeddings(runs: Sequence[Run]) -> Section:
     """The embedding space of stage 3, as the paper's Figure 4."""
-    from apt_lightning.evaluation.embedding_plot import CLASS_COLOURS
-
     blocks: dict[str, list[Block]] = {}
     glyphs = ("●", "▲", "■")
     for run in runs:
@@ -73,7 +73,7 @@ def _project(values: FloatArray, present: npt.NDArray[np.bool_]) -> tuple[FloatA
 
 
 def _scatter(run: Run, points: FloatArray, classes: npt.NDArray[np.int64], trait: int) -> Picture:
-    from apt_lightning.evaluation.embedding_plot import CLASS_COLOURS, MARKERS
+    from apt_lightning.evaluation.embedding_plot import MARKERS
     from apt_lightning.experiments.report.behaviour import TRAIT_TITLES
 
     def draw(axes: Any) -> None:
@@ -82,7 +82,7 @@ def _scatter(run: Run, points: FloatArray, classes: npt.NDArray[np.int64], trait
             for m, marker in enumerate(MARKERS[: points.shape[1]]):
                 rows = np.flatnonzero((classes[:, trait] == c) & np.isfinite(points[:, m, 0]))
                 x, y = points[rng.permutation(rows)[:25], m].T
-                axes.scatter(x, y, s=11, c=colour, marker=marker, alpha=0.85, linewidths=0)
+                axes.scatter(x, y, s=11, c=colour, marker=marker, linewidths=0)
         axes.set_xlabel("first component")
         axes.set_ylabel("second component")
 
@@ -104,7 +104,7 @@ def _retrieval(run: Run) -> list[Block]:
             for key in ("precision", "precision_chance", "map_at_r", "map_at_r_chance")
         ]
         queries = sum(int(line["queries"]) for line in own)
-        rows.append(Row([f"{query} → {answer}", str(queries), *(f"{value:.3f}" for value in means)]))
+        rows.append(Row([f"{query} → {answer}", str(queries), *(number(value, 3) for value in means)]))
     if not rows:
         return []
     head = ["query → answer", "queries", "P@10", "by chance", "MAP@R", "by chance"]
@@ -124,7 +124,7 @@ def curves(runs: Sequence[Run]) -> Section:
             if tables:
                 charts.append(_curve(run, unit, tables))
         if charts:
-            keys = [Key("―", BASELINE, "training loss"), Key("―", FINAL, "validation"), Key("◆", FINAL, "best epoch")]
+            keys = [Key("┅", BASELINE, "training loss"), Key("―", FINAL, "validation"), Key("◆", FINAL, "best epoch")]
             counts = Counter(clip.split for clip in run.store.clips if clip.status != "left out")
             caption = (
                 f"By epoch: {counts['train']} usable training and {counts['validation']} validation clips of the store."
@@ -155,9 +155,10 @@ def _curve(run: Run, unit: Unit, tables: Sequence[dict[str, FloatArray]]) -> Pic
         upper, lower = axes
         for table in tables:
             epoch = table["epoch"] + 1
-            for name, place, colour in (("train/loss", upper, BASELINE), (monitor, lower, FINAL)):
+            for name, place, colour, style in (("train/loss", upper, BASELINE, "--"), (monitor, lower, FINAL, "-")):
                 if name in table:
-                    place.plot(epoch, table[name], color=colour, lw=1.3, marker="." if len(epoch) < 3 else "")
+                    marker = "." if len(epoch) < 3 else ""
+                    place.plot(epoch, table[name], color=colour, ls=style, lw=1.3, marker=marker)
             if monitor in table and np.isfinite(table[monitor]).any():
                 best = int(np.nanargmax(table[monitor]))
                 lower.plot(epoch[best], table[monitor][best], "D", ms=4, color=FINAL)
@@ -223,26 +224,27 @@ def settings(runs: Sequence[Run]) -> Section:
         made = {name: str(version) for name, version in run.store.manifest.get("packages", {}).items()}
         here = {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
         facts = {
-            "run folder": str(run.folder),
+            "run folder": run.folder.resolve().name,
             "trained with": f"apt-lightning {record.get('version', 'of an unknown version')}",
             "seeds": ", ".join(str(seed) for seed in record["seeds"]),
             "protocol": protocol,
             "stage settings": f"{record['stages']}" + (f", overlay {record['overlay']}" if record["overlay"] else ""),
             "further options": " ".join(record["options"]) or "none",
-            "feature store": f"{record['store']}, made from {run.store.manifest['data']}",
+            "feature store": os.path.relpath(record["store"], run.folder),
+            "made from": Path(run.store.manifest["data"]).name,
             "store fingerprint": str(run.store.fingerprint),
             "extraction": ", ".join(f"{key} {value}" for key, value in run.store.manifest["settings"].items()),
             "packages at extraction": _listed(made),
             "packages at this report": _listed(here),
         }
-        rows = [Row([name, value]) for name, value in facts.items()]
+        rows = [Row([name, run.local(value)]) for name, value in facts.items()]
         caption = f"What was run: {len(run.store.clips)} clips given"
         parts: list[Block] = [Table(caption, ["setting", "value"], rows, prose=True)]
         for unit in run.units:
             config = run.file(unit.name, "config.yaml")
             if config is not None:
                 text = config.read_text(encoding="utf-8")
-                parts.append(Source(f"{unit.name}/config.yaml ({unit.title})", text))
+                parts.append(Source(f"{unit.name}/config.yaml ({unit.title})", run.local(text)))
         blocks[run.name] = parts
     return Section("settings", "Settings and versions", "Enough to do it again.", runs=blocks)
 

@@ -1,0 +1,1 @@
+"""A trained model as it leaves the house: a folder that others can read, run and judge."""

@@ -1,0 +1,260 @@
+"""What earns its place: joint training, metric losses, mixing, retrieval (``make benchmark``).
+
+The plan is in docs/benchmark.md. Every seed is a new draw of clips and new weights; what is complete is kept.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from apt_lightning.common.traits import trait_statistics
+from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.data.store.reader import Store
+from apt_lightning.data.synthetic.features import CUE_SHARE, synthetic_features
+from apt_lightning.data.synthetic.planted import Planted, best_scores
+from apt_lightning.evaluation.baselines import ridge
+from apt_lightning.evaluation.metrics import score
+from apt_lightning.evaluation.predictions import Predictions, read_predictions
+from apt_lightning.evaluation.retrieval_head import fit_retrieval_head
+from apt_lightning.evaluation.significance import holm
+from apt_lightning.evaluation.spread import System, at_equal_spread
+from apt_lightning.evaluation.tables import number, render
+from apt_lightning.experiments.plan import Unit, run_units
+from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.stages.load import load
+from apt_lightning.training.callbacks import BEST
+from studies.embedding_study import RATE, write_store
+
+WORLDS = {"plain": Planted(), "agreement": Planted(agreement=0.8), "extremes": Planted(extremes=2.0)}
+BASELINE = "stage 2"
+SHORT = ("--patience=10", "--data.batch_size=128", "--trainer.max_epochs=50")
+JOINT = ("--patience=10", "--data.num_workers=0", "--model.encoder_batch=null", "--model.metric_weight=0.1")
+TERMS = "--model.loss."
+STAGE2 = {
+    "linear path": ("--model.linear_path=true",),
+    "C-Mixup": ("--model.mixup=0.1",),
+    "CCC + L1": (f"{TERMS}mse_weight=0", f"{TERMS}bell_weight=0", f"{TERMS}ccc_weight=1"),
+    "balanced MSE": (f"{TERMS}balanced_weight=1",),
+    "density weights": (f"{TERMS}density_weighted=true",),
+}
+RANKED = "--model.metric.kind=rank_n_contrast"
+JOINTS = {
+    "joint, multi-similarity": (),
+    "joint, Rank-N-Contrast": (RANKED,),
+    "joint, Rank-N-Contrast across other sources": (
+        RANKED,
+        "--model.metric.pairs=across",
+        "--model.metric.other_sources=true",
+    ),
+    "joint, Rank-N-Contrast, shuffled": (RANKED, "--model.metric.shuffled=true"),
+    "joint, metric 0": ("--model.metric_weight=0",),
+    "joint, no unimodal losses": ("--model.unimodal_weight=0",),
+    "joint, cut": ("--model.cut_fusion_gradient=true",),
+}
+SCRATCH = ("--model.start_ckpt=null", "--model.encoder_rate=1", "--model.head_epochs=0")
+
+
+def units() -> dict[str, Unit]:
+    """Arm, or name of an earlier stage, to its training."""
+    plain = {unit.name: unit for unit in run_units(["audio", "visual", "text"])}
+    first = {name: replace(unit, options=SHORT) for name, unit in plain.items() if name.startswith("stage1")}
+    second, fourth = plain["stage2"], plain["stage4"]
+    made = {
+        **first,
+        BASELINE: second,
+        "stage 2 again": replace(second, name="stage2_again", reseed=1000),
+        "stage 3": replace(plain["stage3"], options=(*SHORT, *RATE)),
+        "stage 4": fourth,
+        "stage 4 without embeddings": replace(fourth, name="stage4_none", options=("--model.embeddings=none",)),
+    }
+    for arm, options in STAGE2.items():
+        made[arm] = replace(second, name=f"stage2_{_slug(arm)}", options=options)
+    for arm, options in JOINTS.items():
+        made[arm] = Unit(_slug(arm), "joint", arm, needs={"start_ckpt": "stage4"}, options=(*JOINT, *options))
+    made["joint from scratch"] = Unit("joint_scratch", "joint", "joint", options=(*JOINT, *SCRATCH))
+    return made
+
+
+def _slug(arm: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in arm.lower()).split())
+
+
+def computed_arms(store: Store, base: Path, tables: dict[str, System]) -> dict[str, System]:
+    """Ridge, ridge with retrieval, and the mean of two baselines."""
+    split = np.array([clip.split for clip in store.clips])
+    rows = {name: np.flatnonzero(split == name) for name in ("train", "validation", "test")}
+    labels = np.array([clip.traits for clip in store.clips])
+    sources = np.array([clip.source for clip in store.clips])
+    x = np.hstack([store.vectors(name) for name in store.modalities]).astype(np.float64)
+    train, held_out = rows["train"], rows["validation"]
+
+    def fitted(on: str) -> np.ndarray:
+        return ridge(x[train], labels[train], x[held_out], labels[held_out], x[rows[on]])[0]
+
+    _, strength = ridge(x[train], labels[train], x[held_out], labels[held_out], x[:1])
+    residuals = np.empty_like(labels[train])
+    for fit, left in GroupKFold(5).split(train, groups=sources[train]):
+        scaler = StandardScaler().fit(x[train[fit]])
+        model = Ridge(alpha=strength).fit(scaler.transform(x[train[fit]]), labels[train[fit]])
+        residuals[left] = labels[train[left]] - model.predict(scaler.transform(x[train[left]]))
+    module = load(str(base / "stage2" / BEST))
+    with torch.inference_mode():
+        batch = ClipDataset(store, module.modalities)[torch.arange(len(store.clips))]
+        space = module.network(module.encode(batch), batch.present).double().numpy()
+    plain = {on: fitted(on) for on in ("validation", "test")}
+    head = fit_retrieval_head(
+        space[train],
+        residuals,
+        sources[train],
+        space[held_out],
+        plain["validation"],
+        labels[held_out],
+        sources[held_out],
+    )
+    corrected = {on: head.correct(space[rows[on]], plain[on], sources[rows[on]]) for on in plain}
+
+    def system(scores: dict[str, np.ndarray]) -> System:
+        return System(*([_table(store, rows[on], labels, scores[on])] for on in ("test", "validation")))
+
+    both = [tables[BASELINE], tables["stage 2 again"]]
+    mean = System(
+        *(
+            [replace(side[0][0], predicted=np.mean([s[0].predicted for s in side], axis=0))]
+            for side in ([s.test for s in both], [s.validation for s in both])
+        )
+    )
+    return {"ridge": system(plain), "retrieval": system(corrected), "mean of two stage 2": mean}
+
+
+def _table(store: Store, rows: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Predictions:
+    clips = [store.clips[i] for i in rows]
+    names, sources = [clip.name for clip in clips], [clip.source for clip in clips]
+    return Predictions(names, sources, np.zeros(len(rows), dtype=bool), labels[rows], scores)
+
+
+def evaluate(world: str, base: Path, store: Store, n_clips: int, seed: int) -> dict:
+    """Figures of all arms on the test clips of one draw."""
+    made = units()
+    tables = {
+        arm: System(*([read_predictions(base / unit.name / f"predictions_{on}.csv")] for on in ("test", "validation")))
+        for arm, unit in made.items()
+        if unit.config != "stage3" and not arm.startswith("stage1")
+    }
+    tables |= computed_arms(store, base, tables)
+    del tables["stage 2 again"]
+    split = np.array([clip.split for clip in store.clips])
+    labels = np.array([clip.traits for clip in store.clips])
+    drawn = synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world])
+    best = best_scores(drawn.cues, CUE_SHARE, WORLDS[world], ["audio", "visual", "text"]).clip(0, 1)
+    sides = [[_table(store, np.flatnonzero(split == on), labels, best[split == on])] for on in ("test", "validation")]
+    tables["ceiling"] = System(*sides)
+    statistics = trait_statistics(labels[split == "train"])
+    even = at_equal_spread({BASELINE: tables[BASELINE], **tables})
+    found = {}
+    for arm, system in tables.items():
+        raw = score(system.test[0], statistics, resamples=0).values
+        scaled = score(even[arm][0], statistics, resamples=0).values
+        found[arm] = {
+            "1-MAE": float(raw["1-MAE"][-1]),
+            "R2": float(raw["R2"][-1]),
+            "R2 openness": float(raw["R2"][4]),
+            "low": float(scaled["low"][-1]),
+            "high": float(scaled["high"][-1]),
+        }
+    return found
+
+
+def study(out: Path, n_clips: int, seeds: int) -> dict[str, list[dict]]:
+    """Train and evaluate every world and seed but those whose record is there; records by world."""
+    conditions = [(world, seed) for seed in range(1, seeds + 1) for world in WORLDS]
+    records: dict[str, list[dict]] = {world: [] for world in WORLDS}
+    for world, seed in tqdm(conditions, desc="sets of clips", unit="set"):
+        file, folder = out / f"{world}-{seed}.json", out / f"{world}-{seed}"
+        if not file.exists():
+            started = time.process_time()
+            store = write_store(folder, synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world]))
+            options = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--tables=false"]
+            settings = RunSettings(str(store), str(folder / "run"), seeds=[seed], options=options)
+            with (folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+                jobs = run(settings, list(units().values()))
+                figures = evaluate(world, jobs[0].folder.parent, Store.open(store), n_clips, seed)
+            file.write_text(json.dumps({"figures": figures, "seconds": time.process_time() - started}, indent=1) + "\n")
+            shutil.rmtree(folder)
+        records[world].append(json.loads(file.read_text()))
+    return records
+
+
+def tables(records: dict[str, list[dict]]) -> str:
+    """One table a world: differences to the baseline over seeds."""
+    parts = []
+    for world, found in records.items():
+        arms = [arm for arm in found[0]["figures"] if arm != BASELINE]
+        values = {
+            arm: {m: np.array([r["figures"][arm][m] for r in found]) for m in found[0]["figures"][arm]}
+            for arm in found[0]["figures"]
+        }
+        base, ceiling = values[BASELINE], values["ceiling"]
+        p = [float(stats.ttest_rel(values[arm]["1-MAE"], base["1-MAE"]).pvalue) for arm in arms]
+        metric = "R2 openness" if world == "agreement" else "1-MAE"
+        rows = [
+            [BASELINE, number(float(base["1-MAE"].mean())), "", "", "", "", number(float(base[metric].mean()), 3), ""]
+        ]
+        for arm, adjusted in zip(arms, holm(np.array(p)), strict=True):
+            own = values[arm]
+            way = (own[metric] - base[metric]).mean() / (ceiling[metric] - base[metric]).mean()
+            differences = [interval(own[m] - base[m]) for m in ("1-MAE", "low", "high")]
+            cells = [number(float(own["1-MAE"].mean())), *differences, number(float(adjusted), 2)]
+            rows.append([arm, *cells, number(float(own[metric].mean()), 3), f"{100 * way:.0f} %"])
+        head = [
+            "",
+            "1-MAE",
+            "to stage 2",
+            "low, equal spread",
+            "high, equal spread",
+            "p (Holm)",
+            metric,
+            "way to ceiling",
+        ]
+        parts.append(f"### {world}\n\n" + render(f"{len(found)} seeds", head, rows))
+    return "\n\n".join(parts)
+
+
+def interval(differences: np.ndarray) -> str:
+    """Mean and half-width of the 95 % t interval over seeds."""
+    half = stats.sem(differences) * stats.t.ppf(0.975, len(differences) - 1) if len(differences) > 1 else np.nan
+    return f"{differences.mean():+.4f} ± {half:.4f}"
+
+
+def main() -> None:
+    """Run the study and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="benchmark", help="Folder; what is complete in it is not trained again.")
+    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    records = study(out, args.clips, args.seeds)
+    minutes = sum(record["seconds"] for found in records.values() for record in found) / 60
+    text = (
+        f"{tables(records)}\n\n{args.clips} clips a set, seeds 1 to {args.seeds}; {minutes:.0f} minutes of one core.\n"
+    )
+    (out / "tables.md").write_text(text)
+    print(f"\n{text}")
+
+
+if __name__ == "__main__":
+    main()
