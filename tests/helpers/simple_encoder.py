@@ -32,7 +32,7 @@ class Loudness(_Simple):
 
 class Slow(Loudness):
     def encode(self, batch):
-        time.sleep(0.05)
+        time.sleep(0.3)
         return super().encode(batch)
 
 

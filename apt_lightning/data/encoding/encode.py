@@ -62,6 +62,40 @@ class Encoding:
     """Machines that share the clips."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """All that the processes of an encoding agree on."""
+
+    store: Store
+    folder: Path
+    """Of the feature set."""
+    encoder: Encoder
+    specification: dict[str, Any]
+    """Of encoder, material and pooling: its digest is the key of the set."""
+    take: Take
+    pooling: Pooling | None
+    encoding: Encoding
+
+
+def prepared(store: Store, modality: str, encoding: Encoding) -> Plan:
+    """Load the encoder and say what it is to read.
+
+    Raises:
+        UsageError: If it cannot be loaded or does not fit the modality.
+    """
+    encoder = load_encoder(encoding.choice)
+    pooling = encoding.pooling if encoder.reads.dense else None
+    take = Take(encoder.reads.sense, encoder.reads.rate, encoder.reads.side, encoding.take.frames, encoding.take.fps)
+    counts = {"sound": ("rate",), "pictures": ("side", "frames", "fps"), "words": ()}[take.sense]
+    specification = encoder.specification() | {
+        "take": {"sense": take.sense} | {name: value for name, value in asdict(take).items() if name in counts},
+        "pooling": pooling and asdict(pooling),
+        "dtype": encoding.dtype,
+    }
+    folder = set_folder(store.path, modality, encoding.name)
+    return Plan(store, folder, encoder, specification, take, pooling, encoding)
+
+
 def encode_store(store: Store, modality: str, encoding: Encoding) -> FeatureSet | None:
     """Bring a feature set up to date with the clips of a store; interrupted at any moment, the next call goes on.
 
@@ -77,40 +111,31 @@ def encode_store(store: Store, modality: str, encoding: Encoding) -> FeatureSet 
         UsageError: If the encoder cannot be loaded or does not fit the modality.
         StoreError: If the store cannot be written, or no clip has anything to encode.
     """
-    folder = set_folder(store.path, modality, encoding.name)
-    encoder = load_encoder(encoding.choice)
-    pooling = encoding.pooling if encoder.reads.dense else None
-    take = Take(encoder.reads.sense, encoder.reads.rate, encoder.reads.side, encoding.take.frames, encoding.take.fps)
-    counts = {"sound": ("rate",), "pictures": ("side", "frames", "fps"), "words": ()}[take.sense]
-    specification = encoder.specification() | {
-        "take": {"sense": take.sense} | {name: value for name, value in asdict(take).items() if name in counts},
-        "pooling": pooling and asdict(pooling),
-        "dtype": encoding.dtype,
-    }
-    share = partial(_share, store, folder, encoder, specification, take, pooling, encoding)
+    plan = prepared(store, modality, encoding)
     if encoding.devices * encoding.num_nodes == 1:
-        for _ in share(0, 1):
+        for _ in encode_share(plan, 0, 1):
             pass
     else:
         from apt_lightning.data.preparation.distribute import predict_share
 
-        predict_share(share, encoding.devices, encoding.num_nodes)
-    with locked(folder / "join.lock", blocking=True):
-        return _join(store, folder, specification)
+        predict_share(partial(encode_share, plan), encoding.devices, encoding.num_nodes)
+    with locked(plan.folder / "join.lock", blocking=True):
+        return _join(store, plan.folder, plan.specification)
 
 
-def _share(
-    store: Store,
-    folder: Path,
-    encoder: Encoder,
-    specification: dict[str, Any],
-    take: Take,
-    pooling: Pooling | None,
-    encoding: Encoding,
-    rank: int,
-    world_size: int,
-) -> Generator[Result, None, None]:
-    """Encode the clips of a share that are missing, and yield what became of each once it is in its shard."""
+def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, None, None]:
+    """Encode the clips of a share that are missing, and yield what became of each once it is in its shard.
+
+    Args:
+        plan: Of :func:`prepared`.
+        rank: Number of this share, from 0.
+        world_size: Number of shares.
+
+    Raises:
+        StoreError: If another process does this share.
+    """
+    store, folder, take, pooling, encoding = plan.store, plan.folder, plan.take, plan.pooling, plan.encoding
+    encoder, specification = plan.encoder, plan.specification
     key = digest(specification)
     done = _done(folder, key)
     own = [clip for i, clip in enumerate(store.clips) if (i + i // world_size) % world_size == rank]

@@ -48,4 +48,4 @@ def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
 
 
 def _packed(array: npt.NDArray[Any]) -> str:
-    return b64encode(np.ascontiguousarray(array)).decode()
+    return b64encode(array.tobytes()).decode()

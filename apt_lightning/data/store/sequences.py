@@ -167,3 +167,15 @@ def clips_of(found: FeatureSet) -> Iterator[tuple[Row, npt.NDArray[Any], npt.NDA
     """Row, values and times of each clip of a set."""
     for row, start, end in zip(found.clips, found.offsets[:-1], found.offsets[1:], strict=True):
         yield row, found.values[start:end], found.times[start:end]
+
+
+def describe(found: FeatureSet) -> dict[str, Any]:
+    """What a network that reads a set must know of it, plain data."""
+    _, layers, dim = found.values.shape
+    return {
+        "name": found.name,
+        "layers": layers,
+        "dim": dim,
+        "key": found.key,
+        "specification": found.specification,
+    }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,24 +145,36 @@ def test_slow_encoder_makes_no_clip_late(made, monkeypatch):
     assert read_set(made / "sequences" / "audio" / "slow").covered == 3
 
 
+SHARE = """
+import sys
+from apt_lightning.data.encoding.encode import Encoding, prepared, encode_share
+from apt_lightning.data.encoding.encoder import Choice
+from apt_lightning.data.media.material import Take
+from apt_lightning.data.store.reader import Store
+store = Store.open(sys.argv[1])
+encoding = Encoding(Choice("python:simple_encoder:Slow"), "killed", Take("sound"), batch=1, workers=1)
+for _ in encode_share(prepared(store, "audio", encoding), int(sys.argv[2]), 2):
+    pass
+"""
+
+
 @pytest.mark.slow
 def test_twenty_kills_over_two_processes_give_the_same_arrays(made):
     encode(made, "audio", "Slow", "whole")
-    whole = read_set(made / "sequences" / "audio" / "whole")
-    command = [sys.executable, "-m", "apt_lightning", "encode", str(made), "audio", "--trainer.devices", "2"]
-    command += ["--encoder", "python:simple_encoder:Slow", "--name", "killed", "--batch", "1", "--workers", "1"]
-    rng = np.random.default_rng(7)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    folder = made / "sequences" / "audio" / "killed"
+    rng, quiet, between = np.random.default_rng(7), {"stderr": subprocess.DEVNULL}, 0
     for _ in range(20):
-        process = subprocess.Popen(command, process_group=0, **quiet)
-        time.sleep(float(rng.uniform(3, 12)))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if (made / "sequences" / "audio" / "killed" / "set.json").exists():
-            for file in (made / "sequences" / "audio" / "killed").rglob("*"):
-                if file.is_file():
-                    file.unlink()  # it was done: begin again
-    for _ in range(2):
-        subprocess.run(command, check=False, **quiet)
-    killed = read_set(made / "sequences" / "audio" / "killed")
+        command = [sys.executable, "-c", SHARE, str(made)]
+        both = [subprocess.Popen([*command, str(rank)], process_group=0, **quiet) for rank in (0, 1)]
+        time.sleep(float(rng.uniform(1.5, 6)))
+        for process in both:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        done = sum(len(file.read_bytes().splitlines()) for file in folder.glob("shards/*/rows.jsonl"))
+        between += 0 < done < len(TEXTS)
+        if done == len(TEXTS):
+            shutil.rmtree(folder)
+    assert between, "no kill came between two clips"
+    encode(made, "audio", "Slow", "killed")
+    whole, killed = read_set(made / "sequences" / "audio" / "whole"), read_set(folder)
     assert killed.sha256 == whole.sha256 and Store.open(made).fingerprint
