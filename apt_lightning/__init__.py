@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from apt_lightning.common.traits import TRAITS
     from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
     from apt_lightning.data.preparation.prepare import prepare
+    from apt_lightning.data.store.precomputed import put_features
     from apt_lightning.data.store.reader import Store
     from apt_lightning.data.synthetic.build import synthesize
     from apt_lightning.evaluation.audit.audit import audit
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from apt_lightning.losses.regression import RegressionLoss
     from apt_lightning.stages.final import FinalModule
     from apt_lightning.stages.fusion import FusionModule
-    from apt_lightning.stages.joint import JointModule
     from apt_lightning.stages.load import load
     from apt_lightning.stages.modality import ModalityModule
     from apt_lightning.stages.scorer import Scorer
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "TRAITS": "common.traits:TRAITS",
     "AptError": "common.errors:AptError",
+    "put_features": "data.store.precomputed:put_features",
     "prepare": "data.preparation.prepare:prepare",
     "synthesize": "data.synthetic.build:synthesize",
     "Store": "data.store.reader:Store",
@@ -49,7 +50,6 @@ _PLACES = {
     "ModalityModule": "stages.modality:ModalityModule",
     "FusionModule": "stages.fusion:FusionModule",
     "FinalModule": "stages.final:FinalModule",
-    "JointModule": "stages.joint:JointModule",
     "SiameseModule": "stages.siamese:SiameseModule",
     "load": "stages.load:load",
     "Scorer": "stages.scorer:Scorer",
@@ -67,7 +67,6 @@ __all__ = [
     "FinalModule",
     "FirstImpressionsDataModule",
     "FusionModule",
-    "JointModule",
     "ModalityModule",
     "Predictions",
     "RegressionLoss",
@@ -81,6 +80,7 @@ __all__ = [
     "evaluate",
     "load",
     "prepare",
+    "put_features",
     "read_predictions",
     "synthesize",
 ]

@@ -1,8 +1,12 @@
 """A small synthetic set, prepared and trained once, for all tests that need one."""
 
+import os
+
 import pytest
 import torch
 from places import CONFIGS, OVERLAY, QUICK
+
+os.environ["COLUMNS"] = "300"  # what is printed is looked for in whole lines
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ import ast
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
+import tree
 from places import ROOT
 
 PACKAGE = ROOT / "apt_lightning"
@@ -80,3 +81,7 @@ def test_the_package_has_at_most_ten_entries():
         "configs",
         *(part for parts in FLOORS for part in parts),
     }
+
+
+def test_the_page_shows_every_file():
+    assert tree.PAGE.read_text(encoding="utf-8") == tree.page(), "run tests/helpers/tree.py"

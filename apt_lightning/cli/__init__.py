@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from apt_lightning.common.configs import NO_STAGE, find_config_options
-from apt_lightning.common.console import never_fail_on_characters, say
+from apt_lightning.common.console import never_fail_on_characters, output, say
 from apt_lightning.common.errors import AptError, UsageError
 from apt_lightning.common.usage import explain, nearest, plain_words
 from apt_lightning.common.version import __version__
@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": "write the predictions of a stage for any clips of a store",
     "run": "train all stages in order, for one or more seeds and folds; resumable",
     "score": "five traits for your own videos",
+    "serve": "a page on this machine that scores a video dropped into it",
     "export": "a trained model as a folder for others: safetensors, model card, ONNX",
     "evaluate": "judge anyone's file of predictions, from the labels alone",
     "compare": "paired, source-clustered comparison of two runs",
@@ -64,7 +65,8 @@ def usage() -> str:
         "usage: apt COMMAND [options]     (also: apt-lightning, python -m apt_lightning)\n\n"
         "Apparent personality traits from video, voice and words (arXiv 2405.03846).\n"
         f"Apparent, not actual, personality; not for hiring or ranking people.\n\n{lines}\n\n"
-        "`apt COMMAND --help` lists a command's options. `--debug` shows the traceback of an error."
+        "`apt COMMAND --help` lists a command's options. `--debug` shows the traceback of an error,\n"
+        "`--quiet` no progress; `COLUMNS` sets the width of tables."
     )
 
 
@@ -88,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return dispatch(words)
+        with output(words) as rest:
+            return dispatch(rest)
     except BrokenPipeError:  # the reader, `head` for example, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

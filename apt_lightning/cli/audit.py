@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt audit``."""
     parser.add_argument("data", type=str, help="data set (folder or CSV of clips), or store made by `apt prepare`")
-    parser.add_argument("--json", type=str | None, help="also write everything found to this file")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
     """Audit and print what was found."""
-    import json
     from pathlib import Path
 
     from apt_lightning.data.collection.folder import others_text
     from apt_lightning.evaluation.audit.audit import AuditedClip, audit
     from apt_lightning.evaluation.audit.duplicates import digest_duplicates
     from apt_lightning.evaluation.audit.text import audit_text
+    from apt_lightning.evaluation.bootstrap import LEVEL
 
     clips: list[AuditedClip]
     content = None
@@ -50,6 +50,5 @@ def run(args: jsonargparse.Namespace) -> int:
         others = collection.others
     result = audit(clips, digests, content)
     say("\n".join(filter(None, [audit_text(result), others_text(others)])))
-    if args.json:
-        Path(args.json).write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    say_json(args.json, result.to_dict(), LEVEL)
     return int(result.failed)

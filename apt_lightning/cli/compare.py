@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 if TYPE_CHECKING:
     from apt_lightning.evaluation.predictions import Predictions
@@ -28,14 +28,11 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=float, default=0.95, help="nominal coverage of the intervals")
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-    parser.add_argument("--json", type=str | None, help="also write the figures to this file")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
     """Compare and print the tables."""
-    import json
-    from pathlib import Path
-
     from apt_lightning.common.errors import UsageError
     from apt_lightning.evaluation.comparison_table import comparison_tables, comparison_text
     from apt_lightning.evaluation.significance import align, compare
@@ -57,26 +54,23 @@ def run(args: jsonargparse.Namespace) -> int:
     if seen.all() or not seen.any():
         parts = {"all clips": parts["all clips"]}
     settings = args.resamples, args.level, args.seed, args.margin
-    figures = {}
+    figures, blocks = {}, []
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
         figures[name] = compare(sides[: len(a)], sides[len(a) :], paired, *settings)
-        say(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
+        blocks.append(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
     order = list(a if paired else b)
     systems = {
         "A": System(tables[: len(a)], _validation(args.a, args.split, args.stage_a, list(a))),
         "B": System(tables[len(a) :], _validation(args.b, args.split, args.stage_b, order)),
     }
-    say(f"{equal_spread_table(systems, 'All clips')}\n\n{equal_spread_deciles(systems, 'All clips')}\n")
+    blocks.append(f"{equal_spread_table(systems, 'All clips')}\n\n{equal_spread_deciles(systems, 'All clips')}\n")
     scaled = at_equal_spread(systems)
     if len(scaled) == 2:
         figures["equal spread"] = compare(scaled["A"], scaled["B"], paired, *settings)
-        say(f"{comparison_tables(figures['equal spread'], ('low', 'high'), ', at equal spread')}\n")
-    if args.json:
-        Path(args.json).write_text(
-            json.dumps({"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in figures.items()}}) + "\n",
-            "utf-8",
-        )
+        blocks.append(f"{comparison_tables(figures['equal spread'], ('low', 'high'), ', at equal spread')}\n")
+    say("\n".join(blocks))
+    say_json(args.json, {"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in figures.items()}}, args.level)
     return 0
 
 

@@ -6,6 +6,7 @@ Making it takes seconds, so keep it in a file that the shell reads when it start
 from __future__ import annotations
 
 import argparse
+import sys
 
 import jsonargparse
 
@@ -22,7 +23,7 @@ def run(args: jsonargparse.Namespace) -> int:
     script = shtab.complete(_option_names(), args.shell)
     if args.shell == "bash":
         script += "\ncomplete -o filenames -F _shtab_apt apt-lightning"
-    print(script.replace("#compdef apt\n", "#compdef apt apt-lightning\n"))
+    sys.stdout.write(script.replace("#compdef apt\n", "#compdef apt apt-lightning\n") + "\n")  # has tabs
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 if TYPE_CHECKING:
     from apt_lightning.data.preparation.share import Options
@@ -23,6 +23,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", help="file for the faults, CSV or, by its name, JSON")
     parser.add_argument("--quarantine", metavar="FILE", help="file to write with the names of the clips left out")
+    parser.add_argument("--all", action="store_true", help="print each fault of each clip, not a line a kind of fault")
+    add_json(parser)
     parser.add_argument("--strict", action="store_true", help="exit status 2 on any fault that is not handled")
     add_extraction_arguments(parser)
 
@@ -70,7 +72,8 @@ def run(args: jsonargparse.Namespace) -> int:
         diagnosis = examine_store(Store.open(args.data))
     else:
         diagnosis = examine_data(args.data, options_of(args))
-    say(diagnosis.table())
+    say(diagnosis.table() if args.all else diagnosis.summary())
+    say_json(args.json, diagnosis.to_dict())
     if args.report:
         diagnosis.write(args.report)
     if args.quarantine:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -27,13 +27,13 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     )
     parser.add_argument("--margin", type=float, default=0.001, help="differences below it count as equal")
     parser.add_argument("--report", type=str | None, help="also write tables and charts to this HTML file")
-    parser.add_argument("--json", type=str | None, help="also write the figures to this file")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
     """Match, judge and print."""
     from apt_lightning.common.errors import UsageError
-    from apt_lightning.common.files import write_json
+    from apt_lightning.evaluation.bootstrap import LEVEL
     from apt_lightning.evaluation.foreign.match import read_submission
     from apt_lightning.evaluation.foreign.reference import read_reference
     from apt_lightning.experiments.submissions import Judged, judged_dict, judged_text
@@ -47,8 +47,7 @@ def run(args: jsonargparse.Namespace) -> int:
     ]
     judged = Judged.of(submissions, reference, args.split, args.margin)
     say(judged_text(judged))
-    if args.json:
-        write_json(args.json, judged_dict(judged))
+    say_json(args.json, judged_dict(judged), LEVEL)
     if args.report:
         from apt_lightning.experiments.report.submissions import write_submission_report
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 import jsonargparse
 
+from apt_lightning.common.console import say
+
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt leaderboard``."""
@@ -32,10 +34,10 @@ def run(args: jsonargparse.Namespace) -> int:
     if args.action == "page":
         target = Path(args.path, PAGE)
         write_text(target, page(args.path))
-        print(f"leaderboard: {target}")
+        say(f"leaderboard: {target}")
         return 0
     if args.data is None or not args.predictions:
         raise UsageError("`apt leaderboard check` needs `--predictions` and `--data`")
     text, right = check_entry(args.path, args.predictions, args.data, args.columns)
-    print(text)
+    say(text)
     return 0 if right else 1

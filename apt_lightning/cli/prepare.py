@@ -9,7 +9,7 @@ from __future__ import annotations
 import jsonargparse
 
 from apt_lightning.cli.doctor import add_extraction_arguments, options_of
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     add_extraction_arguments(parser)
     parser.add_argument("--trainer.devices", type=int, default=1, help="processes a machine, as given to the launcher")
     parser.add_argument("--trainer.num_nodes", type=int, default=1, help="machines, as given to the launcher")
+    add_json(parser)
     parser.add_argument(
         "--strict", action="store_true", help="exit status 1 if a clip is degraded, not only if left out"
     )
@@ -57,6 +58,9 @@ def run(args: jsonargparse.Namespace) -> int:
     diagnosis = diagnosis_of(store)
     with locked(store.path / "store.lock", blocking=True):
         diagnosis.write(store.path / "faults.csv")
+    say_json(args.json, diagnosis.to_dict() | {"store": str(store.path), "fingerprint": store.fingerprint})
+    bad = {"left out", "degraded"} if args.strict else {"left out"}
+    status = int(bool(bad & set(diagnosis.statuses.values())))
     say(diagnosis.summary())
     if args.vectors is None and store.text.words:
         say("words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`")
@@ -73,5 +77,4 @@ def run(args: jsonargparse.Namespace) -> int:
         silent = sum(not clip.transcript for clip in transcribed)
         say(f"words: {len(transcribed)} clips transcribed by {args.transcribe}, in {silent} of them nobody speaks")
     say(f"store: {store.path}; every fault: {store.path / 'faults.csv'}")
-    bad = {"left out", "degraded"} if args.strict else {"left out"}
-    return int(bool(bad & set(diagnosis.statuses.values())))
+    return status

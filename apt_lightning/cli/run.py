@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 if TYPE_CHECKING:
     from apt_lightning.experiments.runner import RunSettings
@@ -18,6 +18,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
     parser.add_argument("--config", action="config", help="YAML with any of the options below.")
     parser.add_class_arguments(RunSettings, None, sub_configs=False)
+    add_json(parser)
 
 
 def settings_of(args: jsonargparse.Namespace) -> RunSettings:
@@ -29,7 +30,7 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
     from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.runner import RunSettings
 
-    values = {key: value for key, value in args.as_dict().items() if key != "config"}
+    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json")}
     try:
         return RunSettings(**values)
     except TypeError as error:
@@ -38,15 +39,14 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Run it and print the table of all systems."""
+    from apt_lightning.evaluation.bootstrap import LEVEL
     from apt_lightning.experiments.results import read_run, results_table
     from apt_lightning.experiments.runner import run as run_stages
 
     settings = settings_of(args)
     run_stages(settings)
     results = read_run(settings.out)
-    say()
-    say(results_table(results))
-    for metric in ("CCC", "low", "high"):
-        say()
-        say(results_table(results, metric))
+    say("".join(f"\n{results_table(results, metric)}\n" for metric in ("1-MAE", "CCC", "low", "high")))
+    systems = {name: [scores.to_dict() for scores in runs] for name, runs in results.scores.items()}
+    say_json(args.json, {"seeds": settings.seeds, "folds": settings.folds, "systems": systems}, LEVEL)
     return 0

@@ -18,7 +18,11 @@ NOTICE = "Apparent, not actual, personality: how strangers may rate these clips.
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt score``."""
-    parser.add_argument("clips", nargs="+", help="Video files.")
+    parser.add_argument(
+        "clips",
+        nargs="+",
+        help="Videos or sounds, folders or patterns of them, a CSV (clip, transcript), `-` for names on stdin.",
+    )
     parser.add_argument(
         "--checkpoint", required=True, help="Checkpoint of stage 1, 2 or 4, folder, or hf://owner/name."
     )
@@ -29,7 +33,12 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     add_transcription_arguments(parser)
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
-    parser.add_argument("--explain", action="store_true", help="Add each modality's Shapley value.")
+    parser.add_argument(
+        "--explain", action="store_true", help="Add what each modality does, and its seconds, frames and words."
+    )
+    parser.add_argument("--report", metavar="FILE.html", help="Also write a page with each clip's picture; explains.")
+    parser.add_argument("--pictures", metavar="FOLDER", help="Also write each clip's picture, a PNG; explains.")
+    parser.add_argument("--every", type=float, help="Also score each window of so many seconds: the course over time.")
     parser.add_argument("--trainer.accelerator", default="cpu", help="Lightning's accelerator: cpu, gpu, auto, ...")
 
 
@@ -37,34 +46,59 @@ def run(args: jsonargparse.Namespace) -> int:
     """Score clips; 1 if any of them could not be scored."""
     if args.output and Path(args.output).suffix not in (".csv", ".json"):
         raise UsageError(f"`--output` must end in .csv or .json, got {args.output}")
+    from apt_lightning.data.collection.given import given_clips
     from apt_lightning.data.text.transcripts import read_transcripts
 
-    transcripts = read_transcripts(args.transcript, args.clips)
-    heard, source = _heard(args, [clip for clip in args.clips if clip not in transcripts])
+    clips, transcripts = given_clips(args.clips)
+    transcripts |= read_transcripts(args.transcript, clips)
+    heard, source = _heard(args, [clip for clip in clips if clip not in transcripts])
     transcripts |= heard
     from apt_lightning.common.processes import limit_threads
-    from apt_lightning.data.preparation.share import extracting
+    from apt_lightning.data.preparation.share import extracting, in_time
 
-    with extracting(args.clips) as extracted:
+    explain = bool(args.explain or args.report or args.pictures)
+    extractions = {}
+    with extracting(clips, in_time(args.every, explain)) as extracted:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
 
         limit_threads()
         from apt_lightning.stages.export.hub import local_copy
 
-        scorer = Scorer(local_copy(args.checkpoint, args.allow_download), _device(args.trainer.accelerator))
-        scored = {
-            found.task.path: _score(scorer, found, transcripts.get(found.task.path), args.explain)
-            for found in extracted
-        }
+        scorer = Scorer(local_copy(args.checkpoint, args.allow_download), device(args.trainer.accelerator))
+        scored = {}
+        for found in extracted:
+            path = found.task.path
+            scored[path] = _score(scorer, found, transcripts.get(path), explain)
+            if args.report or args.pictures:
+                extractions[path] = found.extraction
     for clip in heard:
         if "traits" in scored[clip]:
             scored[clip]["transcribed"] = source | {"text": heard[clip]}
             scored[clip]["notes"].append(f"{source['model']} {'found the words' if heard[clip] else 'hears no speech'}")
-    results = [scored[clip] for clip in args.clips]
+    results = [scored[clip] for clip in clips]
+    if extractions:
+        _show(args, scorer, results, [extractions[clip] for clip in clips])
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
     return int(any("error" in result for result in results))
+
+
+def _show(args: jsonargparse.Namespace, scorer: Any, results: list[dict[str, Any]], clips: list[Any]) -> None:
+    """Write the page and the pictures."""
+    from apt_lightning.common.files import write_bytes
+    from apt_lightning.experiments.clips.page import card, write_page
+    from apt_lightning.experiments.clips.picture import draw
+
+    ratings = scorer.training_clips and scorer.training_clips.ratings
+    if args.report:
+        cards = [card(told, clip, ratings) for told, clip in zip(results, clips, strict=True)]
+        write_page(args.report, cards)
+    if args.pictures:
+        for i, (told, clip) in enumerate(zip(results, clips, strict=True), start=1):
+            if "traits" in told:
+                name = f"{i:0{len(str(len(clips)))}d}-{Path(told['clip']).stem}.png"
+                write_bytes(Path(args.pictures, name), draw(told, clip, ratings, "png"))
 
 
 def _heard(args: jsonargparse.Namespace, clips: list[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -79,7 +113,7 @@ def _heard(args: jsonargparse.Namespace, clips: list[str]) -> tuple[dict[str, st
     return {clip: text for clip, text in found if text is not None}, transcriber.source
 
 
-def _device(accelerator: str) -> Any:
+def device(accelerator: str) -> Any:
     """First device of an accelerator; the import that finds it takes longer than scoring a clip on the CPU."""
     if accelerator == "cpu":
         return accelerator
@@ -111,19 +145,51 @@ def _write(path: Path, results: list[dict[str, Any]]) -> None:
     else:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["clip", *TRAITS, "modalities", "notes"])
-        for result in results:
-            traits = [result["traits"][t] for t in TRAITS] if "traits" in result else [""] * len(TRAITS)
-            notes = result.get("error") or "; ".join(result["notes"])
-            writer.writerow([result["clip"], *traits, " ".join(result.get("modalities", [])), notes])
+        writer.writerow(["clip", "from", "to", *TRAITS, "modalities", "notes"])
+        for result in _with_windows(results):
+            traits: list[Any] = [result["traits"][t] for t in TRAITS] if "traits" in result else [""] * len(TRAITS)
+            notes = result.get("error") or "; ".join([*result["notes"], *result["warnings"]])
+            by = " ".join(result.get("modalities", []))
+            writer.writerow([result["clip"], result.get("from"), result.get("to"), *traits, by, notes])
         text = stream.getvalue()
     write_text(path, text)
+
+
+def _with_windows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each clip, followed by its windows."""
+    return [one for r in results for one in (r, *({"clip": r["clip"], **w} for w in r.get("windows", ())))]
+
+
+PARTS = {"from": "second", "at": "frame", "word": "word"}
+"""Key of a part of a clip to what it is."""
+
+
+def _most(parts: list[dict[str, Any]], trait: str) -> str:
+    part = max(parts, key=lambda part: abs(part["effects"][trait]))
+    name = part.get("word") or (
+        f"{part['from']:.1f}-{part['to']:.1f} s" if "from" in part else f"at {part['at']:.1f} s"
+    )
+    return f"{name} {part['effects'][trait]:+.3f}"
+
+
+def _changes(values: dict[str, float]) -> list[str]:
+    return [f"{values[name]:+.3f}" for name in TRAITS]
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    Example:
+        >>> clock(75.04), clock(3661)
+        ('1:15', '61:01')
+    """
+    return f"{int(seconds + 0.5) // 60}:{int(seconds + 0.5) % 60:02d}"
 
 
 def _table(results: list[dict[str, Any]]) -> str:
     from apt_lightning.evaluation.tables import number, render
 
-    rows = []
+    rows: list[list[str]] = []
     for result in results:
         if "error" in result:
             rows.append([result["clip"], *["-"] * len(TRAITS), result["error"]])
@@ -133,8 +199,21 @@ def _table(results: list[dict[str, Any]]) -> str:
         if "intervals" in result:
             ends = [result["intervals"][name] for name in TRAITS]
             rows.append(["", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends], "90 % interval"])
+        if "higher_than" in result:
+            higher = [f"{result['higher_than'][name]:.0%}" for name in TRAITS]
+            rows.append(["", *higher, "of the training clips are rated lower"])
         for modality, values in result.get("shapley", {}).items():
-            rows.append(["", *[f"{values[name]:+.3f}" for name in TRAITS], f"Shapley value of {modality}"])
+            rows.append(["", *_changes(values), f"Shapley value of {modality}"])
+        for modality, found in result.get("explanation", {}).items():
+            count = len(found["parts"])
+            noun = next(noun for key, noun in PARTS.items() if key in found["parts"][0])
+            rows.append(["", *_changes(found["sum"]), f"{modality}: its {count} {noun}s together"])
+            rows.append(["", *[_most(found["parts"], t) for t in TRAITS], f"the {noun} that moves it most"])
+        for window in result.get("windows", ()):
+            when = f"{clock(window['from'])}-{clock(window['to'])}"
+            scores = [number(window["traits"][t], 3) if "traits" in window else "-" for t in TRAITS]
+            rows.append(["", *scores, f"{when} {window.get('error') or ' '.join(window['modalities'])}"])
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
-    return render(["clip", *SHORT, "by"], rows, title, [NOTICE])
+    warnings = [f"{r['clip']}: {text}." for r in results for text in r.get("warnings", ())]
+    return render(["clip", *SHORT, "by"], rows, title, [*warnings, NOTICE])

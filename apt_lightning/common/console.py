@@ -2,30 +2,118 @@
 
 from __future__ import annotations
 
+import datetime
 import io
+import json
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from apt_lightning.common.names import ERRORS, shown
+from apt_lightning.common.tables import fit
+from apt_lightning.common.version import __version__
 
 T = TypeVar("T")
 
 
-def say(text: str = "", error: bool = False) -> None:
+QUIET, JSON, LOG = "APT_QUIET", "APT_JSON", "APT_LOG"
+"""Variables of the environment, so that the processes that a command starts heed them: no progress; nothing but JSON; a
+log file."""
+
+
+def say(text: str = "", error: bool = False, progress: bool = False) -> None:
     """Print lines; what strangers wrote in them is printed as :func:`~apt_lightning.common.names.shown` writes it.
 
-    Every line of this program goes through here, so that no name can move the cursor or forge another line.
+    Every line of this program goes through here, so that no name can move the cursor or forge another line, and no
+    table is wider than the terminal. A log file gets the lines as they were given.
 
     Args:
         text: One or more lines.
         error: Print to the standard error.
+        progress: What a command is doing, not what it was asked for; ``--quiet`` leaves it out.
     """
     lines = "\n".join(map(shown, text.split("\n")))
-    print(lines, file=sys.stderr if error else sys.stdout, flush=True)
+    if log := os.environ.get(LOG):
+        with open(log, "a", encoding="utf-8", errors=ERRORS) as file:
+            file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {lines}\n")
+    if error or not (os.environ.get(JSON) or (progress and os.environ.get(QUIET))):
+        print(fit(lines), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def add_json(parser: Any) -> None:
+    """Declare ``--json`` of a command that reports; see :func:`say_json`."""
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write what was found to this file; - prints it, and no table"
+    )
+
+
+def say_json(path: str | None, content: Mapping[str, object], level: float | None = None) -> None:
+    """Write what a command found for machines, with what its figures mean.
+
+    Args:
+        path: File to write, ``-`` to print, None for nothing.
+        content: Plain data.
+        level: Nominal coverage of the intervals in it.
+    """
+    from apt_lightning.common.files import write_json
+    from apt_lightning.common.traits import STABILITY
+
+    about = {"version": __version__, "unit": "labels, scores and errors on the scale 0 to 1", "neuroticism": STABILITY}
+    whole = {"about": about | ({} if level is None else {"level": level}), **content}
+    if path == "-":
+        os.environ.pop(JSON, None)
+        say(json.dumps(whole, indent=1))
+    elif path is not None:
+        write_json(path, whole)
+
+
+@contextmanager
+def output(words: Sequence[str]) -> Iterator[list[str]]:
+    """Heed what a command line says of the output: ``--quiet`` for no progress, ``--json -`` for nothing but JSON.
+
+    Bars are never shown where the standard error is no terminal, for they redraw a line.
+
+    Args:
+        words: Of the command line; those without ``--quiet`` are given back.
+    """
+    quiet, alone = "--quiet" in words, "--json=-" in words or ("--json", "-") in pairwise(words)
+    if quiet or not sys.stderr.isatty():
+        os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported; children inherit it
+    wanted = [variable for variable, on in ((QUIET, quiet), (JSON, alone)) if on]
+    os.environ.update(dict.fromkeys(wanted, "1"))
+    try:
+        yield [word for word in words if word != "--quiet"]
+    finally:
+        for variable in wanted:
+            os.environ.pop(variable, None)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append to a file, with the time, every line that is said within, by processes started within too.
+
+    Args:
+        path: The file; its folder is made if absent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = os.environ.get(LOG)
+    os.environ[LOG] = str(path.resolve())
+    try:
+        yield
+    except BaseException as error:
+        with open(path, "a", encoding="utf-8", errors=ERRORS) as file:
+            file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {type(error).__name__}: {error}\n")
+        raise
+    finally:
+        os.environ.pop(LOG)
+        if before is not None:
+            os.environ[LOG] = before
 
 
 def progress(items: Sequence[T], what: str, unit: str) -> Iterable[T]:
@@ -38,7 +126,7 @@ def progress(items: Sequence[T], what: str, unit: str) -> Iterable[T]:
     """
     from tqdm import tqdm
 
-    return cast(Iterable[T], tqdm(items, desc=what, unit=unit, disable=None, leave=False))  # None: unless a terminal
+    return cast(Iterable[T], tqdm(items, desc=what, unit=unit, leave=False))
 
 
 def never_fail_on_characters() -> None:

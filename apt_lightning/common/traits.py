@@ -8,6 +8,8 @@ import numpy.typing as npt
 TRAITS = ("extraversion", "neuroticism", "agreeableness", "conscientiousness", "openness")
 """Trait order everywhere. ``neuroticism`` holds *emotional stability* (high = calm), as in the data set."""
 
+STABILITY = "The key neuroticism (NEU) holds emotional stability, as in First Impressions: high is calm."
+
 SHORT = ("EXT", "NEU", "AGR", "CON", "OPE")
 """Column heads of the paper's tables, in the order of :data:`TRAITS`."""
 
@@ -21,6 +23,11 @@ class TraitStatistics(NamedTuple):
     """In label units, [0, 1]."""
     sd: FloatArray
     """Population standard deviation (the paper does not say which; ours)."""
+
+
+def by_trait(values: FloatArray) -> dict[str, float]:
+    """Five values by the names of the traits, rounded to four digits, as they are told."""
+    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
 
 
 def trait_statistics(labels: FloatArray) -> TraitStatistics:

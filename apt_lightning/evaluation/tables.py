@@ -1,9 +1,10 @@
-"""Numbers and tables as every command prints them: Markdown that also reads well in a terminal."""
+"""Numbers as every command prints them."""
 
 import math
-from collections.abc import Sequence
 
-from apt_lightning.common.names import shown
+from apt_lightning.common.tables import render
+
+__all__ = ["UNDEFINED", "interval", "number", "p_value", "render"]
 
 UNDEFINED = "undefined"
 """What a figure that does not exist is shown as (a correlation with a constant, a mean of no clips)."""
@@ -61,41 +62,3 @@ def p_value(p: float) -> str:
         ('.031', '<.001', '1.000')
     """
     return "<.001" if p < 0.001 else number(p, 3)
-
-
-def render(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", notes: Sequence[str] = ()) -> str:
-    """Lay out a table in Markdown, padded; the first column to the left, the others to the right.
-
-    Cells may be foreign; they are written as :func:`~apt_lightning.common.names.shown` does.
-
-    Args:
-        head: Column heads.
-        rows: Cells, as many a row as there are heads.
-        title: Line above the table; say here on how many clips it rests.
-        notes: Lines below it.
-
-    Raises:
-        ValueError: If a row has more or fewer cells than there are heads.
-
-    Example:
-        >>> print(render(["trait", "1-MAE"], [["EXT", ".9142"]], "Test, 2000 clips"))
-        Test, 2000 clips
-        <BLANKLINE>
-        | trait | 1-MAE |
-        | :---- | ----: |
-        | EXT   | .9142 |
-    """
-    cells = [[shown(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*cells, strict=True)]
-
-    def line(row: Sequence[str]) -> str:
-        padded = [row[0].ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [title, ""] if title else []
-    lines += [line(cells[0]), line(rule), *(line(row) for row in cells[1:])]
-    if notes:
-        lines += ["", *notes]
-    return "\n".join(lines)

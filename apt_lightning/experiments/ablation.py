@@ -171,22 +171,8 @@ def write_ablation(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Pa
         The two files.
     """
     lines: list[dict[str, Any]] = []
-    plain: list[dict[str, Any]] = []
     for row in rows:
-        line: dict[str, Any] = {
-            "group": row.variant.group,
-            "title": row.variant.title,
-            "unit": row.variant.unit,
-            "parameters": row.parameters,
-            "seeds": len(row.test),
-            "validation": float(np.mean(row.validation)),
-            "test": float(_scores(row).mean()),
-        }
-        plain.append(
-            line
-            | {"validation_of_seeds": row.validation, "test_of_seeds": _scores(row).tolist()}
-            | {"against": {name: comparison.to_dict() for name, comparison in row.against.items()}}
-        )
+        line = _line(row)
         for name, unit in REFERENCES.items():
             for metric in COMPARED:
                 d = row.against[name].metrics[metric] if name in row.against else None
@@ -195,5 +181,31 @@ def write_ablation(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Pa
         lines.append(line)
     table, details = Path(out, "ablation.csv"), Path(out, "ablation.json")
     write_csv(table, list(lines[0]), (line.values() for line in lines))
-    write_json(details, {"variants": plain})
+    write_json(details, {"variants": variants(rows)})
     return table, details
+
+
+def variants(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Plain data of an ablation, with all traits.
+
+    Args:
+        rows: From :func:`ablate`.
+    """
+    return [
+        _line(row)
+        | {"validation_of_seeds": row.validation, "test_of_seeds": _scores(row).tolist()}
+        | {"against": {name: comparison.to_dict() for name, comparison in row.against.items()}}
+        for row in rows
+    ]
+
+
+def _line(row: Row) -> dict[str, Any]:
+    return {
+        "group": row.variant.group,
+        "title": row.variant.title,
+        "unit": row.variant.unit,
+        "parameters": row.parameters,
+        "seeds": len(row.test),
+        "validation": float(np.mean(row.validation)),
+        "test": float(_scores(row).mean()),
+    }

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from apt_lightning.common.configs import find_config
-from apt_lightning.common.console import say
+from apt_lightning.common.console import logged, say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
 from apt_lightning.common.processes import die_with, launched_tasks
@@ -22,13 +22,14 @@ from apt_lightning.common.version import __version__
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.experiments.plan import Unit, run_units
-from apt_lightning.stages.names import LAST
-from apt_lightning.training.run_folder import LOCK
+from apt_lightning.stages.names import LAST, LOCK
 
 DONE = "done.json"
 STARTED = "started.json"
 FOLDS = "folds.json"
 RUN = "run.json"
+LOG_FILE = "log.txt"
+"""What was said, with the time; a run that goes on appends to it."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def run(settings: RunSettings, units: Sequence[Unit] | None = None) -> list[Job]
     jobs = list(plan(settings, units or run_units(settings.modalities or ())))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / LOCK):
+    with locked(out / LOCK), logged(out / LOG_FILE):
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
         write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})
         complete(jobs, settings.isolate)
@@ -187,10 +188,10 @@ def complete(jobs: Sequence[Job], isolate: bool = False) -> None:
     """Do the jobs that are not done, in order; one that was interrupted goes on from its last epoch."""
     for i, job in enumerate(jobs, start=1):
         if is_done(job):
-            say(f"[{i}/{len(jobs)}] {job.folder}: complete")
+            say(f"[{i}/{len(jobs)}] {job.folder}: complete", progress=True)
             continue
         resumed = _key(job.folder / STARTED) == job.key and (job.folder / LAST).is_file()
-        say(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}")
+        say(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}", progress=True)
         if not resumed:
             shutil.rmtree(job.folder, ignore_errors=True)
             job.folder.mkdir(parents=True)

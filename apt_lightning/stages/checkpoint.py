@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.files import replacing
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.evaluation.training_clips import TrainingClips
 from apt_lightning.stages.export.folder import CONFIG, read_model
 from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.names import command_of, fits, is_stage
@@ -44,6 +45,8 @@ class StageFile(NamedTuple):
     state: dict[str, Tensor]
     metadata: dict[str, Any]
     """The whole ``apt`` entry: traits, versions, text source, conformal intervals."""
+    training_clips: TrainingClips | None
+    """What the training clips were like; None in files of earlier versions."""
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """Entries of the state whose name starts with ``prefix.``, without it."""
@@ -66,7 +69,13 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     content = read_checkpoint(path, *stages)
     entry = content["apt"]
     return StageFile(
-        str(path), entry["stage"], entry["networks"], content["hyper_parameters"], content["state_dict"], entry
+        str(path),
+        entry["stage"],
+        entry["networks"],
+        content["hyper_parameters"],
+        content["state_dict"],
+        entry,
+        _training_clips(content),
     )
 
 
@@ -125,6 +134,7 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
             from apt_lightning.evaluation.conformal import Conformal
 
             Conformal.from_dict(entry["conformal"])
+        _training_clips(content)
     except CheckpointError as error:
         raise CheckpointError(f"{path} is damaged: {error}; make it again with {hint}") from None
     return cast(dict[str, Any], content)
@@ -153,6 +163,20 @@ def _check_state(state: dict[Any, Any]) -> None:
                 raise CheckpointError(f"{_short(name)} is not UTF-8") from None
             if not isinstance(table, Tensor) or table.ndim != 2 or len(table) != len(words) + 2:
                 raise CheckpointError(f"{_short(name)} does not hold one word for each word vector")
+
+
+def _training_clips(content: dict[str, Any]) -> TrainingClips | None:
+    arrays = content.get("training_clips")
+    if arrays is None:
+        return None
+    if not isinstance(arrays, dict) or not all(isinstance(value, Tensor) for value in arrays.values()):
+        raise CheckpointError("its description of the training clips is no set of tensors")
+    if not all(isinstance(name, str) and torch.isfinite(value).all() for name, value in arrays.items()):
+        raise CheckpointError("its description of the training clips holds NaN or infinite values")
+    try:
+        return TrainingClips.from_arrays({name: value.double().numpy() for name, value in arrays.items()})
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _check_settings(value: Any, name: str, depth: int = 0) -> None:
@@ -210,8 +234,10 @@ def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> N
         torch.save(content, part)
 
 
-def update_metadata(path: str | os.PathLike[str], **values: Any) -> None:
-    """Add plain data to the ``apt`` entry of a finished checkpoint, such as conformal intervals."""
+def update_metadata(path: str | os.PathLike[str], training_clips: TrainingClips, **values: Any) -> None:
+    """Add to a finished checkpoint what the training clips were like, and plain data to its ``apt`` entry."""
     content = read_checkpoint(path)
     content["apt"].update(values)
+    arrays = training_clips.to_arrays()
+    content["training_clips"] = {name: torch.tensor(array, dtype=torch.float32) for name, array in arrays.items()}
     write_atomically(content, path)

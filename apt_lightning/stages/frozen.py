@@ -113,7 +113,7 @@ def frozen_features(
         own = () if (target / JOINED).exists() else range(rank, len(chunks), world_size)
         missing = [i for i in own if not files[i].exists()]
         to_do = sum(len(chunks[i]) for i in missing)
-        with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=not to_do) as bar:
+        with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=None if to_do else True) as bar:
             for i in missing:
                 values = _encode(encoder, clips, chunks[i], device, autocast, bar)
                 with replacing(files[i]) as part, part.open("wb") as stream:

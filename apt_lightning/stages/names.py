@@ -6,6 +6,8 @@ import re
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 """Files of a run folder: the best epoch by validation, and the newest."""
+LOCK = "run.lock"
+"""Held by the process that writes a run folder."""
 STAGE1, STAGE2, STAGE3, STAGE4 = "stage1", "stage2", "stage3", "stage4"
 _STAGE = re.compile(r"stage1_[a-z][a-z0-9_]{0,31}|stage[234]")
 

@@ -13,8 +13,10 @@ from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
 from apt_lightning.common.traits import SHORT
+from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.evaluation.metrics import flat_metrics, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions
+from apt_lightning.evaluation.training_clips import GRID, Cloud, TrainingClips
 from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 from apt_lightning.networks.layers import initialise
 from apt_lightning.stages.base import BaseModule
@@ -148,3 +150,22 @@ class RegressionModule(BaseModule):
             data.labels[index],
             scores[first],
         )
+
+    def training_clips(self) -> TrainingClips:
+        """Quantiles of the training clips' labels, and of the distances of their frozen features if there are some.
+
+        To be called by all processes: features that no file holds are computed.
+        """
+        data = self.data
+        rows = data.positions("train")
+        features = self.features(data.store)
+        clouds: dict[str, Cloud] = {}
+        if features is not None:
+            present = ClipDataset(data.store, self.modalities, features, self.vocabulary).present
+            for column, name in enumerate(self.modalities):
+                here = rows[present[rows, column]]
+                values = features[here][:, column].double().cpu().numpy()
+                cloud = Cloud.fit(values, [data.store.clips[i].source for i in here.tolist()])
+                if cloud is not None:
+                    clouds[name] = cloud
+        return TrainingClips(np.quantile(data.labels[rows], GRID, axis=0), clouds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,18 @@ from torch import Tensor, nn
 from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import CheckpointError, ClipError, DataError
 from apt_lightning.common.names import name_form
-from apt_lightning.common.traits import TRAITS, TraitStatistics
+from apt_lightning.common.traits import TRAITS, TraitStatistics, by_trait
 from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.preparation.pool import Result
-from apt_lightning.data.preparation.share import extracting
+from apt_lightning.data.preparation.share import extracting, in_time
 from apt_lightning.data.store.rows import N_FUNCTIONALS
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
+from apt_lightning.evaluation.training_clips import GRID, UNLIKE, share_below
 from apt_lightning.networks import FinalNet, FrameEncoder, FusionNet, ModalityEncoders, TokenEncoder, VectorEncoder
+from apt_lightning.stages import explanation
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
@@ -59,6 +62,7 @@ class Scorer:
     def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
         file = read_stage(path, STAGE4, STAGE2, STAGE1)
         self.metadata = file.metadata
+        self.training_clips = file.training_clips
         try:
             self.encoders, self.network, self.head = _networks(file, torch.device(device))
             mean, sd = file.state["trait_mean"], file.state["trait_sd"]
@@ -67,25 +71,34 @@ class Scorer:
         self.statistics = TraitStatistics(mean.double().numpy(), sd.double().numpy())
 
     def score(
-        self, clip: str | os.PathLike[str], transcript: str | None = None, explain: bool = False
+        self,
+        clip: str | os.PathLike[str],
+        transcript: str | None = None,
+        explain: bool = False,
+        every: float | None = None,
     ) -> dict[str, Any]:
         """Five apparent traits of one video, by the modalities that it has.
 
         Args:
             clip: Video or sound file.
             transcript: What is said in it; None if not known.
-            explain: Add each modality's Shapley value.
+            explain: Add each modality's Shapley value, and what each second, frame and word does.
+            every: Also score each window of so many seconds, by sound and picture.
 
         Returns:
             Plain data: ``clip``; ``traits`` by name, in [0, 1]; ``intervals``, the ends of each trait's 90 %
             prediction interval, if the checkpoint has some; ``modalities`` used; ``notes`` on those missing;
-            ``faults`` found; ``shapley`` by modality and trait where asked for.
+            ``faults`` found; ``higher_than``, the share of the training clips that were rated lower, by trait;
+            ``distances``, by modality its ``distance`` from the middle of the training clips and the share of them
+            that it is ``farther_than``; ``warnings`` if it is unlike them; ``windows`` with ``from``, ``to`` and
+            the same where asked for; ``shapley`` by modality and trait, and ``explanation``
+            (:func:`apt_lightning.stages.explanation.explain`), where asked for.
 
         Raises:
             ClipError: If the clip cannot be read.
             DataError: If it holds nothing to score by.
         """
-        with extracting([clip]) as results:
+        with extracting([clip], in_time(every, explain)) as results:
             return self.judge(clip, next(results), transcript, explain)
 
     def judge(
@@ -97,17 +110,30 @@ class Scorer:
             clip: Video or sound file.
             result: What :func:`apt_lightning.data.preparation.share.extracting` yields for it.
             transcript: What is said in it; None if not known.
-            explain: Add each modality's Shapley value.
+            explain: As for :meth:`score`; ``result`` must have been extracted so.
         """
         extraction = result.extraction
         if extraction is None:
             fault = next(fault for fault in result.faults if FAULTS[fault.code].outcome == Outcome.LEFT_OUT)
             raise ClipError(fault.code, f"{fault.clip}: {fault.detail or FAULTS[fault.code].sentence}")
+        told = {"clip": name_form(os.fspath(clip)), **self._judge(extraction, transcript, explain)}
+        if extraction.windows:
+            told["windows"] = [self._window(window) for window in extraction.windows]
+        return told
+
+    def _window(self, window: Extraction) -> dict[str, Any]:
+        ends = {"from": round(window.start, 3), "to": round(window.start + window.duration, 3)}
+        try:
+            return ends | self._judge(window, None, False)
+        except DataError as error:
+            return ends | {"error": str(error)}
+
+    def _judge(self, extraction: Extraction, transcript: str | None, explain: bool) -> dict[str, Any]:
         features = self.features(extraction, transcript)
         if not features.present.any():
             raise DataError(f"nothing to score by: {'; '.join(features.notes)}")
         values = self.scores(features)
-        told: dict[str, Any] = {"clip": name_form(os.fspath(clip)), "traits": _by_trait(values)}
+        told: dict[str, Any] = {"traits": by_trait(values)}
         intervals = self.intervals(values)
         if intervals is not None:
             told["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
@@ -115,8 +141,58 @@ class Scorer:
         told["modalities"] = [modality for modality, present in there if present]
         told["notes"] = features.notes
         told["faults"] = [fault.code for fault in extraction.faults]
+        told |= self._against_training(features, values)
         if explain:
-            told["shapley"] = {name: _by_trait(values) for name, values in self.shapley(features).items()}
+            told["shapley"] = {name: by_trait(values) for name, values in self.shapley(features).items()}
+            told["explanation"] = self.explain(features, extraction, transcript)
+        return told
+
+    def explain(self, clip: ClipFeatures, extraction: Extraction, transcript: str | None) -> dict[str, Any]:
+        """What its seconds, frames and words do: :func:`apt_lightning.stages.explanation.explain`.
+
+        Args:
+            clip: From :meth:`features`.
+            extraction: What it was made of, with the sound in parts.
+            transcript: What is said in it.
+        """
+
+        def score(name: str, feature: Tensor | None) -> FloatArray:
+            if feature is None:
+                return self.scores(clip, [other != name for other in self.modalities])
+            changed = clip.features.clone()
+            changed[:, self.modalities.index(name)] = feature
+            return self.scores(ClipFeatures(changed, clip.present))
+
+        def encode(name: str, extraction: Extraction, transcript: str | None) -> Tensor | None:
+            return self._encode(name, extraction, transcript)[0]
+
+        there = {
+            name: self.encoders.encoders[name]
+            for name, here in zip(self.modalities, clip.present[0], strict=True)
+            if here
+        }
+        return explanation.explain(extraction, transcript, there, score, encode)
+
+    def _against_training(self, clip: ClipFeatures, scores: FloatArray) -> dict[str, Any]:
+        """Where a clip lies among the training clips; a warning if it is unlike them, or if that is not known."""
+        training = self.training_clips
+        told: dict[str, Any] = {"distances": {}, "warnings": []}
+        if training is not None:
+            told["higher_than"] = by_trait(np.array(training.higher_than(scores)))
+        for column, name in enumerate(self.modalities):
+            cloud = training.clouds.get(name) if training is not None else None
+            if cloud is None or not clip.present[0, column]:
+                continue
+            far = cloud.distance(clip.features[0, column].double().cpu().numpy())
+            told["distances"][name] = {"distance": round(far, 2), "farther_than": share_below(cloud.distances, far)}
+            if told["distances"][name]["farther_than"] >= UNLIKE:
+                usual = float(cloud.distances[round(UNLIKE * (len(GRID) - 1))])
+                told["warnings"].append(
+                    f"its {name} is unlike the training clips: {far:.1f} from their middle, {UNLIKE:.0%} of them lie"
+                    f" within {usual:.1f}; the scores may mean nothing"
+                )
+        if not told["distances"]:
+            told["warnings"].append("how far it lies from the training clips is not known: the checkpoint does not say")
         return told
 
     @property
@@ -134,17 +210,22 @@ class Scorer:
         """
         columns: list[Tensor | None] = []
         present, notes = [], []
-        for name, encoder in self.encoders.encoders.items():
-            inputs, reason = _inputs(name, encoder, extraction, transcript)
-            if inputs is None:
+        for name in self.modalities:
+            column, reason = self._encode(name, extraction, transcript)
+            columns.append(column)
+            present.append(column is not None)
+            if column is None:
                 notes.append(f"no {name}: {reason}")
-                columns.append(None)
-            else:
-                columns.append(encode_inputs(encoder, inputs, self._device))
-            present.append(inputs is not None)
         absent = torch.zeros(1, self.encoders.output_dim, device=self._device)
         stacked = torch.stack([absent if c is None else c for c in columns], dim=1)
         return ClipFeatures(stacked, torch.tensor([present], device=self._device), notes)
+
+    @torch.inference_mode()
+    def _encode(self, name: str, extraction: Extraction | None, transcript: str | None) -> tuple[Tensor | None, str]:
+        """Feature (1, Q) of one modality, or None and why there is none."""
+        encoder = self.encoders.encoders[name]
+        inputs, reason = _inputs(name, encoder, extraction, transcript)
+        return (None if inputs is None else encode_inputs(encoder, inputs, self._device)), reason
 
     @property
     def _device(self) -> torch.device:
@@ -188,23 +269,21 @@ class Scorer:
         return {name: found.values[0, :, column] for column, name in enumerate(self.modalities)}
 
 
-def _by_trait(values: FloatArray) -> dict[str, float]:
-    return {name: round(float(value), 4) for name, value in zip(TRAITS, values, strict=True)}
-
-
 def _inputs(
     modality: str, encoder: nn.Module, extraction: Extraction | None, transcript: str | None
 ) -> tuple[Inputs | None, str]:
     """What an encoder reads of a clip, or None and why there is nothing."""
     match encoder:
         case TokenEncoder():
-            if not transcript or not transcript.strip():
+            if transcript is None:
                 return None, "no transcript given"
-            vectors = WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
-            ids, lengths = encode([transcript], vectors, MAX_TOKENS)
+            if not transcript.strip():
+                return None, "no words in the transcript"
+            ids, lengths = encode([transcript], _vectors(encoder), MAX_TOKENS)
             if not (ids > 1).any():
                 return None, "the model knows no word of the transcript"
-            return Inputs(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(lengths.astype(np.int64))), ""
+            words = ids[:, : lengths[0]].astype(np.int64)
+            return Inputs(torch.from_numpy(words), torch.from_numpy(lengths.astype(np.int64))), ""
         case FrameEncoder():
             if extraction is None or not extraction.frames:
                 return None, _reason(extraction, "video")
@@ -215,6 +294,12 @@ def _inputs(
                 return None, _reason(extraction, "audio")
             return Inputs(torch.tensor(extraction.functionals)[None], None), ""
     return None, f"the model was trained on {modality} features made elsewhere"
+
+
+@lru_cache(1)
+def _vectors(encoder: TokenEncoder) -> WordVectors:
+    """Its words, which take long to read; an explanation asks for them hundreds of times."""
+    return WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
 
 
 def _reason(extraction: Extraction | None, part: str) -> str:

@@ -319,7 +319,7 @@ class AptCLI(LightningCLI):
         self._write("all", show=False)
 
     def after_fit(self) -> None:
-        """Validate the best epoch once more, fit prediction intervals on it and keep them in the checkpoint."""
+        """Validate the best epoch once more, keep prediction intervals and the training clips' quantiles in it."""
         best, keepers = self._folder / BEST, self.trainer.checkpoint_callbacks
         score = next(
             (k.best_model_score for k in keepers if isinstance(k, ModelCheckpoint) and k.filename == "best"), None
@@ -332,13 +332,16 @@ class AptCLI(LightningCLI):
         epochs = self.trainer.current_epoch
         self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
         self._write("validation", show=False)
+        clips = self.model.training_clips() if isinstance(self.model, RegressionModule) else None
         if self.trainer.is_global_zero:
-            if isinstance(self.model, RegressionModule):
+            if clips is not None:
+                found: dict[str, Any] = {}
                 try:
                     conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
-                    update_metadata(best, conformal=conformal.to_dict())
+                    found["conformal"] = conformal.to_dict()
                 except DataError as error:
                     say(f"no prediction intervals: {error}")
+                update_metadata(best, clips, **found)
             say(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
 
 

@@ -14,11 +14,10 @@ from lightning.pytorch import Trainer
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import TEMPORARY, locked
 from apt_lightning.common.processes import launched_tasks
-from apt_lightning.stages.names import BEST, LAST
+from apt_lightning.stages.names import BEST, LAST, LOCK
 from apt_lightning.training.callbacks import METRICS
 
 CONFIG = "config.yaml"
-LOCK = "run.lock"
 _TABLES = ("predictions_*.csv", "statistics.json", "retrieval_*.csv", "embeddings_*.npz", "embeddings_*.png")
 _FILES = (BEST, LAST, METRICS, CONFIG, *_TABLES, "tensorboard", "wandb")
 DATA_PATHS = ("store", "folds")

@@ -98,7 +98,7 @@ def after_an_epoch():
 def before_the_intervals():
     from apt_lightning.training import fit as lightning
 
-    die_at_call(lightning, "update_entry", 1)
+    die_at_call(lightning, "update_metadata", 1)
 
 
 def in_frozen_features():

@@ -2,15 +2,19 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from media import write_clip
 from whisper import FakeTranscriber
 
 from apt_lightning.cli import main
+from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.store.reader import Store
 from apt_lightning.stages.scorer import Scorer
 
 
@@ -76,6 +80,49 @@ def test_transcripts_by_table(chain, clip, tmp_path, capsys):
     checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
     assert main(["score", "--json", f"--checkpoint={checkpoint}", f"--transcript={table}", "--", clip]) == 0
     assert json.loads(capsys.readouterr().out)[0]["modalities"] == ["audio", "visual", "text"]
+
+
+def test_a_folder_and_a_table_of_words(chain, clip, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).write_bytes(Path(clip).read_bytes())
+    (folder / "words.csv").write_text("clip,transcript\nb.mp4,we are happy here\n")
+    checkpoint = chain / "seed42" / "stage4" / "best.ckpt"
+    assert main(["score", "--json", f"--checkpoint={checkpoint}", str(folder), str(folder / "words.csv")]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [Path(result["clip"]).name for result in results] == ["a.mp4", "b.mp4"]
+    assert [result["modalities"] for result in results] == [["audio", "visual"], ["audio", "visual", "text"]]
+
+
+def test_a_clip_is_held_against_the_training_clips(chain, store_dir, scorer, clip, tmp_path):
+    store = Store.open(store_dir)
+    labels = np.array([c.traits for c in store.clips if c.split == "train"])
+    usual = scorer.score(clip)
+    below = [(labels[:, j] < value).mean() for j, value in enumerate(usual["traits"].values())]
+    np.testing.assert_allclose(list(usual["higher_than"].values()), below, atol=0.04)
+    assert set(usual["distances"]) == {"audio", "visual"} and usual["warnings"] == []
+    noise = np.clip(np.random.default_rng(0).normal(size=3 * 44100), -1, 1)
+    odd = scorer.score(write_clip(tmp_path / "noise.mp4", 75, sound=noise, audio_codec="pcm_s16le"))
+    assert odd["distances"]["audio"]["distance"] > 1.5 * usual["distances"]["audio"]["distance"]
+    assert any(text.startswith("its audio is unlike the training clips") for text in odd["warnings"])
+
+
+def test_a_checkpoint_that_does_not_know_its_training_clips_says_so(chain, clip, tmp_path):
+    content = torch.load(chain / "seed42" / "stage4" / "best.ckpt", weights_only=True)
+    arrays = content.pop("training_clips")
+    torch.save(content, tmp_path / "old.ckpt")
+    told = Scorer(str(tmp_path / "old.ckpt")).score(clip)
+    assert "higher_than" not in told and told["distances"] == {}
+    assert told["warnings"] == ["how far it lies from the training clips is not known: the checkpoint does not say"]
+    for name, value, what in (
+        ("audio.precision", arrays["audio.precision"][:5], "wrong shape"),
+        ("ratings", arrays["ratings"] * torch.nan, "NaN"),
+        ("ratings", "text", "no set of tensors"),
+    ):
+        torch.save(content | {"training_clips": arrays | {name: value}}, tmp_path / "bad.ckpt")
+        with pytest.raises(CheckpointError, match=what):
+            Scorer(str(tmp_path / "bad.ckpt"))
 
 
 def test_words_by_a_model_are_said_to_be_so(chain, clip, tmp_path, capsys, monkeypatch):

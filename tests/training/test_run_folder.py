@@ -14,7 +14,7 @@ from apt_lightning.common.errors import CheckpointError, StoreError, UsageError
 from apt_lightning.common.files import locked
 from apt_lightning.experiments.runner import RunSettings, _found, _kept, run
 from apt_lightning.stages.find import find_checkpoint
-from apt_lightning.training.run_folder import LOCK
+from apt_lightning.stages.names import LOCK
 
 
 def content(folder):

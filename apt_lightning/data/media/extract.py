@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from PIL import Image
 from apt_lightning.common.errors import ClipError, UsageError
 from apt_lightning.common.files import file_digest
 from apt_lightning.data.faults import Fault
-from apt_lightning.data.media.audio import SoundTrack, audio_faults, compute_functionals
+from apt_lightning.data.media.audio import Samples, SoundTrack, audio_faults, compute_functionals
 from apt_lightning.data.media.container import (
     LONGEST,
     REMEDY,
@@ -33,10 +33,13 @@ from apt_lightning.data.media.container import (
     open_media,
 )
 from apt_lightning.data.media.decode import Picture, picture_faults, read_pictures
-from apt_lightning.data.media.video import PictureTrack
+from apt_lightning.data.media.parts import SoundParts, sound_parts, spans
+from apt_lightning.data.media.video import Moment, PictureTrack
 
 Found = list[tuple[str, str]]
 """Codes of faults with what was measured."""
+Shown = tuple[list[bytes], list[float], Found]
+"""JPEG pictures, their times, and what is wrong with them."""
 
 ASPECT = 16 / 9
 """Ratio of width to height of the data set's clips, which the paper's 248 x 140 keeps."""
@@ -88,6 +91,12 @@ class Extraction:
     """Everything found; see :data:`apt_lightning.data.faults.FAULTS`."""
     sha256: str
     """Digest of the file, hexadecimal."""
+    start: float = 0.0
+    """Second of the file at which it begins."""
+    windows: list[Extraction] = field(default_factory=list)
+    """The same of each window, where asked for."""
+    parts: SoundParts | None = None
+    """What its sound is if only some of its seconds are heard, where asked for."""
     speech: npt.NDArray[np.float32] | None = None
     """(T,) samples at :data:`SPEECH_RATE`, if only they were asked for."""
 
@@ -97,6 +106,8 @@ def extract_clip(
     name: str,
     settings: ExtractionSettings = ExtractionSettings(),
     functionals: bool = True,
+    every: float | None = None,
+    explain: bool = False,
 ) -> Extraction:
     """Read one media file from a stranger.
 
@@ -105,6 +116,8 @@ def extract_clip(
         name: Name of the clip, for its faults.
         settings: What to take.
         functionals: Whether to run openSMILE; the sound is decoded and checked in any case.
+        every: Also take each window of so many seconds.
+        explain: Also describe what the sound is if only some of its seconds are heard.
 
     Returns:
         What can be used of the clip, with the reason for what cannot.
@@ -112,7 +125,7 @@ def extract_clip(
     Raises:
         ClipError: If nothing of the clip can be used; its ``code`` says why.
     """
-    return _guarded(name, lambda: _extract(os.fspath(path), name, settings, functionals))
+    return _guarded(name, lambda: _extract(os.fspath(path), name, settings, functionals, every, explain))
 
 
 def extract_speech(
@@ -138,7 +151,9 @@ def _guarded(name: str, work: Callable[[], Extraction]) -> Extraction:
         raise ClipError("decoder-crash", f"{name}: {type(error).__name__}: {error}") from error
 
 
-def _extract(path: str, name: str, settings: ExtractionSettings, functionals: bool) -> Extraction:
+def _extract(
+    path: str, name: str, settings: ExtractionSettings, functionals: bool, every: float | None, explain: bool
+) -> Extraction:
     head = check_file(path, name)
     with opened(path, name, head) as container:
         video, sound, end = demux(container, name, settings.sample_rate)
@@ -154,7 +169,9 @@ def _extract(path: str, name: str, settings: ExtractionSettings, functionals: bo
             if functionals and not useless(heard):
                 # openSMILE releases the interpreter's lock, so that a second core, if idle, works on the pictures.
                 row = pool.submit(compute_functionals, samples, settings.sample_rate, settings.feature_set)
-            frames, times, seen = _pictures(path, container, video, settings)
+            duration = max(0.0 if video is None else video.duration, len(samples) / settings.sample_rate)
+            cuts = spans(duration, every)
+            (frames, times, seen), *shown = _pictures(path, container, video, settings, [None, *cuts])
         values = None if row is None else row.result()
         if values is not None and not np.isfinite(values).all():
             values, heard = None, [("invalid-audio", "openSMILE finds no numbers in it")]
@@ -163,15 +180,42 @@ def _extract(path: str, name: str, settings: ExtractionSettings, functionals: bo
             raise ClipError("nothing-usable", f"{name}: {reasons}")
         if any(track.damaged for track in (video, sound) if track is not None):
             faults.append(("damaged", ""))
-    duration = 0.0 if video is None else video.duration
+    sound_used = functionals and not useless(heard)
     return Extraction(
         functionals=values,
         frames=frames,
         times=times,
-        duration=duration or len(samples) / settings.sample_rate,
+        duration=(0.0 if video is None else video.duration) or len(samples) / settings.sample_rate,
         faults=[Fault(code, name, detail) for code, detail in faults + seen + heard],
-        sha256=file_digest(Path(path)),
+        sha256=(sha256 := file_digest(Path(path))),
+        windows=[
+            _window(name, samples if sound_used else None, cut, pictures, settings, sha256)
+            for cut, pictures in zip(cuts, shown, strict=True)
+        ],
+        parts=sound_parts(samples, settings.sample_rate, settings.feature_set) if explain and sound_used else None,
     )
+
+
+def _window(
+    name: str,
+    samples: Samples | None,
+    cut: tuple[float, float],
+    pictures: Shown,
+    settings: ExtractionSettings,
+    sha256: str,
+) -> Extraction:
+    frames, times, found = pictures
+    values = None
+    if samples is not None:
+        piece = samples[slice(*(round(second * settings.sample_rate) for second in cut))]
+        heard = audio_faults(piece, settings.sample_rate, 0.0)
+        found = found + heard
+        if not useless(heard):
+            values = compute_functionals(piece, settings.sample_rate, settings.feature_set)
+            if not np.isfinite(values).all():
+                values, found = None, [*found, ("invalid-audio", "openSMILE finds no numbers in it")]
+    faults = [Fault(code, name, detail) for code, detail in found]
+    return Extraction(values, frames, times, cut[1] - cut[0], faults, sha256, cut[0])
 
 
 def _speech(path: str, name: str) -> Extraction:
@@ -180,7 +224,7 @@ def _speech(path: str, name: str) -> Extraction:
         if sound is not None and not sound.seconds:
             sound = _other_sound(path, name, sound)
         samples = np.zeros(0, np.float32) if sound is None else np.nan_to_num(sound.mono()[0])
-    return Extraction(None, [], [], len(samples) / SPEECH_RATE, [], "", samples)
+    return Extraction(None, [], [], len(samples) / SPEECH_RATE, [], "", speech=samples)
 
 
 def opened(path: str, name: str, head: bytes) -> InputContainer:
@@ -245,15 +289,29 @@ def missing(container: InputContainer, kind: str) -> Found:
 
 
 def _pictures(
-    path: str, container: InputContainer, video: PictureTrack | None, settings: ExtractionSettings
-) -> tuple[list[bytes], list[float], Found]:
-    """JPEG pictures, their times, and what is wrong with them."""
-    if video is None:
-        return [], [], missing(container, "video")
-    if not video.shown:
-        return [], [], [("no-video", "the video stream holds no picture")]
-    moments = video.moments(settings.n_frames)
-    decoded = read_pictures(path, video, moments, settings.frame_size, settings.decoder)
+    path: str,
+    container: InputContainer,
+    video: PictureTrack | None,
+    settings: ExtractionSettings,
+    cuts: Sequence[tuple[float, float] | None],
+) -> list[Shown]:
+    """JPEG pictures of each window, or of the whole for None, their times, and what is wrong with them."""
+    if video is None or not video.shown:
+        why = missing(container, "video") if video is None else [("no-video", "the video stream holds no picture")]
+        return [([], [], why) for _ in cuts]
+    chosen = [video.moments(settings.n_frames, cut) for cut in cuts]
+    every = [moment for moments in chosen for moment in moments]
+    decoded = read_pictures(path, video, every, settings.frame_size, settings.decoder)
+    return [_shown(container, video, moments, decoded, settings) for moments in chosen]
+
+
+def _shown(
+    container: InputContainer,
+    video: PictureTrack,
+    moments: list[Moment],
+    decoded: dict[int, Picture],
+    settings: ExtractionSettings,
+) -> Shown:
     moments = [moment for moment in moments if moment.time in decoded]
     if not moments:
         return [], [], [("no-video", "no picture can be decoded")]

@@ -170,12 +170,23 @@ class PictureTrack:
         ratio = float(self.stream.width / self.stream.height * (self.stream.sample_aspect_ratio or 1))
         return 1 / ratio if self.sideways else ratio
 
-    def moments(self, n: int) -> list[Moment]:
-        """Choose the pictures shown in the middle of ``n`` equal parts of the clip; all, if there are fewer."""
+    def moments(self, n: int, span: tuple[float, float] | None = None) -> list[Moment]:
+        """Choose the pictures shown in the middle of ``n`` equal parts of the clip; all, if there are fewer.
+
+        Args:
+            n: How many.
+            span: Seconds from the first picture between which to choose; none after the last picture.
+        """
         start = self.shown[0][0]
         if len(self.shown) < n:
             return [Moment(self.seconds(time - start), time, position) for time, position in self.shown]
-        middles = [start + Fraction((2 * k + 1) * (self.end - start), 2 * n) for k in range(n)]
+        first, last = start, self.end
+        if span is not None:
+            ticks = [start + round(second / float(self.stream.time_base or 1)) for second in span]
+            first, last = ticks[0], min(self.end, ticks[1])
+            if last <= first:
+                return []
+        middles = [first + Fraction((2 * k + 1) * (last - first), 2 * n) for k in range(n)]
         at = [bisect.bisect_right(self.shown, math.floor(middle), key=lambda one: one[0]) - 1 for middle in middles]
         return [Moment(self.seconds(middle - start), *self.shown[i]) for middle, i in zip(middles, at, strict=True)]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.media.material import Taken
+from apt_lightning.data.media.parts import SoundParts
 from apt_lightning.data.store.rows import Row
 
 SCALE = np.float32(32768)
@@ -29,6 +30,12 @@ def sent(extraction: Extraction) -> Row:
         "frames": [b64encode(frame).decode() for frame in extraction.frames],
         "times": extraction.times,
         "duration": extraction.duration,
+        "start": extraction.start,
+        "windows": [
+            sent(window) | {"faults": [[fault.code, fault.detail] for fault in window.faults]}
+            for window in extraction.windows
+        ],
+        "parts": extraction.parts and [part if isinstance(part, list) else part.tolist() for part in extraction.parts],
         "speech": None if speech is None else b64encode((speech * SCALE).round().astype("<i2").tobytes()).decode(),
     }
 
@@ -41,10 +48,22 @@ def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
         return Taken(None, [], row["times"], row["duration"], faults, sha256, samples=samples, pictures=pictures)
     values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
     frames = [b64decode(frame) for frame in row["frames"]]
-    speech = None
+    parts = speech = None
+    if row["parts"] is not None:
+        ends, orders, kept, found, wave = row["parts"]
+        kept = np.array(kept, bool).reshape(-1, len(ends))
+        found = np.array(found, np.float32).reshape(len(kept), -1)
+        parts = SoundParts(ends, np.array(orders), kept, found, np.array(wave, np.float32))
     if row["speech"] is not None:
         speech = np.frombuffer(b64decode(row["speech"]), "<i2").astype(np.float32) / SCALE
-    return Extraction(values, frames, row["times"], row["duration"], faults, sha256, speech)
+    name = faults[0].clip if faults else ""
+    windows = [
+        received(window, [Fault(code, name, detail) for code, detail in window["faults"]], sha256)
+        for window in row["windows"]
+    ]
+    return Extraction(
+        values, frames, row["times"], row["duration"], faults, sha256, row["start"], windows, parts, speech
+    )
 
 
 def _packed(array: npt.NDArray[Any]) -> str:

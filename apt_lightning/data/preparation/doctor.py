@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import write_csv, write_json
-from apt_lightning.common.names import shown
+from apt_lightning.common.tables import render
 from apt_lightning.data.collection.archives import unpack_data
 from apt_lightning.data.collection.collection import read_collection
 from apt_lightning.data.collection.folder import others_text
@@ -60,28 +59,49 @@ class Diagnosis:
         return "\n".join(filter(None, [self.counts(), others_text(self.others)]))
 
     def summary(self) -> str:
-        """Faults by code, then :meth:`account`."""
-        found = Counter(fault.code for fault in self.faults)
-        rows = [(str(n), code, str(FAULTS[code].outcome), FAULTS[code].sentence) for code, n in found.most_common()]
-        return "\n".join([*columns(("clips", "fault", "outcome", "what it is"), rows), self.account()])
+        """:meth:`account`, then faults by code, the gravest and most frequent first, with some of their clips."""
+        found: dict[str, list[str]] = {}
+        for fault in self.faults:
+            found.setdefault(fault.code, []).append(fault.clip)
+        order = list(Outcome)
+        codes = sorted(found, key=lambda code: (-order.index(FAULTS[code].outcome), -len(found[code])))
+        rows = [
+            [code, str(len(found[code])), str(FAULTS[code].outcome), FAULTS[code].sentence, ", ".join(found[code][:3])]
+            for code in codes
+        ]
+        head = ["fault", "clips", "outcome", "what it is", "for example"]
+        return "\n\n".join([self.account(), *([render(head, rows)] if rows else [])])
 
     def table(self) -> str:
-        """One line a fault, then :meth:`account`."""
+        """:meth:`account`, then one line a fault."""
         rows = [
-            (
+            [
                 fault.clip,
                 fault.code,
                 str(FAULTS[fault.code].outcome),
                 FAULTS[fault.code].sentence + (fault.detail and f" ({fault.detail})"),
-            )
+            ]
             for fault in self.faults
         ]
-        return "\n".join([*columns(("clip", "fault", "outcome", "what it is"), rows), self.account()])
+        head = ["clip", "fault", "outcome", "what it is"]
+        return "\n\n".join([self.account(), *([render(head, rows)] if rows else [])])
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the faults to a machine-readable file, JSON if its name ends in ``.json``, CSV otherwise."""
         path = Path(path)
-        rows = [
+        if path.suffix.lower() == ".json":
+            write_json(path, self.to_dict())
+        else:
+            write_csv(path, ["clip", "code", "outcome", "sentence", "detail"], (row.values() for row in self._rows()))
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for a JSON file."""
+        count = Counter(self.statuses.values())
+        counts = {status: count[status] for status in STATUSES}
+        return {"clips": len(self.statuses), **counts, "other files": self.others, "faults": self._rows()}
+
+    def _rows(self) -> list[dict[str, str]]:
+        return [
             {
                 "clip": fault.clip,
                 "code": fault.code,
@@ -91,33 +111,10 @@ class Diagnosis:
             }
             for fault in self.faults
         ]
-        if path.suffix.lower() == ".json":
-            count = Counter(self.statuses.values())
-            found = {
-                "clips": len(self.statuses),
-                **{status: count[status] for status in STATUSES},
-                "other files": self.others,
-                "faults": rows,
-            }
-            write_json(path, found)
-            return
-        write_csv(path, ["clip", "code", "outcome", "sentence", "detail"], (row.values() for row in rows))
 
     def quarantine(self, strict: bool) -> list[str]:
         """Names of the clips left out; if strict, of the degraded ones too."""
         return [name for name, status in self.statuses.items() if status == "left out" or (strict and status != "ok")]
-
-
-def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table with aligned columns, foreign text as escapes; none if it has no rows."""
-    if not rows:
-        return []
-    rows = [tuple(map(shown, row)) for row in rows]
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in (head, *rows)
-    ]
 
 
 def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> Diagnosis:

@@ -53,6 +53,8 @@ class Job:
     """Prefix of the shards' folders, completed by the worker's number; ``None`` stores nothing."""
     extract: str = "apt_lightning.data.media.extract:extract_clip"
     memory: int = MEMORY_LIMIT
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of ``extract``."""
     deliver: bool = False
     """Whether to answer with what was extracted; else, without a shard, the clips are only checked."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
 from apt_lightning.common.names import name_form
 from apt_lightning.common.processes import core_count
@@ -44,6 +45,8 @@ class Options:
     """Open clips again on which the time limit was reached, the memory exhausted, or the decoder died."""
     extract: str = "apt_lightning.data.media.extract:extract_clip"
     """``module:function`` that the workers call."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of it."""
     transcribe: str | None = None
     """Whisper model that writes down what is said: folder, or name."""
     only_missing: bool = False
@@ -59,6 +62,24 @@ class Options:
 
 
 DEFAULTS = Options()
+
+
+def in_time(every: float | None, explain: bool) -> Options:
+    """Options of a few clips that are also taken apart in time, which may take ten times as long.
+
+    Args:
+        every: Seconds of a window.
+        explain: Whether to describe the sound in parts.
+
+    Raises:
+        UsageError: If windows are shorter than a second.
+    """
+    if every is not None and not every >= 1:
+        raise UsageError(f"`--every` must be at least 1 s, got {every}")
+    longer = every is not None or explain
+    return Options(
+        arguments={"every": every, "explain": explain} if longer else {}, seconds=SECONDS * (10 if longer else 1)
+    )
 
 
 def worker_count(options: Options) -> int:
@@ -127,7 +148,7 @@ def extracting(clips: Sequence[str | os.PathLike[str]], options: Options = DEFAU
     """
     paths = dict.fromkeys(os.fspath(clip) for clip in clips)
     tasks = [Task(name_form(os.path.basename(path)), path, size_and_time(path)[0]) for path in paths]
-    job = Job(settings_of(options.extraction), deliver=True, extract=options.extract)
+    job = Job(settings_of(options.extraction), deliver=True, extract=options.extract, arguments=options.arguments)
     with closing(Pool(tasks, job, worker_count(options), options.seconds)) as pool:
         yield pool.results()
 

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
         answer: Sends one line back.
     """
     module, function = job["extract"].split(":")
-    extract: Extract = getattr(importlib.import_module(module), function)
+    extract: Extract = partial(getattr(importlib.import_module(module), function), **job["arguments"])
     settings = getattr(sys.modules[module], "SETTINGS", ExtractionSettings)(**job["settings"])
     shard = Path(job["shard"]) if job["shard"] else None
     writer = None if shard is None else ShardWriter(shard, digest(job["settings"]))

@@ -38,7 +38,7 @@ class Placed(NamedTuple):
     """Clips without features; they lack the modality from now on."""
 
 
-def put_features(store: Store, modality: str, array: str, names: str | None) -> Placed:
+def put_features(store: Store, modality: str, array: str, names: str | None = None) -> Placed:
     """Put features made elsewhere into a store; a reader sees the old ones or the new, never a mixture.
 
     Args:

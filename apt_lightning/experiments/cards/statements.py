@@ -1,5 +1,9 @@
 """What is said of every data set and model of this package, in the report and on the model card."""
 
+from apt_lightning.common.traits import STABILITY
+
+__all__ = ["APPARENT", "DRAWN", "FORBIDDEN", "INTENDED", "LIMITS", "STABILITY"]
+
 INTENDED = (
     "Research on methods for apparent personality and multimodal learning.",
     "Teaching, reproducing published figures, and study of bias in first impressions.",
@@ -14,7 +18,6 @@ APPARENT = (
     "The labels are impressions of strangers, with the strangers' prejudices. Apparent personality is not actual "
     "personality, and a model that predicts the first says nothing certain about the second."
 )
-STABILITY = "The key neuroticism (NEU) holds emotional stability, as in First Impressions: high is calm."
 DRAWN = (
     "The clips are drawn faces with synthesised speech and random labels: figures say that the software works, nothing "
     "about people."

@@ -12,6 +12,7 @@ from apt_lightning.common.files import write_text
 from apt_lightning.stages.checkpoint import read_checkpoint
 from apt_lightning.stages.export.card import model_card
 from apt_lightning.stages.export.folder import write_model
+from apt_lightning.stages.find import find_checkpoint
 
 
 def export(
@@ -26,7 +27,8 @@ def export(
 
     Returns:
         The files: ``model.safetensors``, ``config.json`` and ``README.md``, the model card, and those of ONNX; and the
-        largest difference of the ONNX graph from the checkpoint, see :func:`write_onnx`.
+        largest difference of the ONNX graph from the checkpoint
+        (:func:`apt_lightning.stages.export.graph.write_onnx`).
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, has no traits, or the graph is not the same model.
@@ -35,6 +37,7 @@ def export(
     target = Path(folder)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} is there already; give a new folder, or remove it")
+    checkpoint = find_checkpoint(checkpoint)
     content = read_checkpoint(checkpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -47,11 +50,11 @@ def export(
     return sorted(target.iterdir()), difference
 
 
-def _write_onnx(checkpoint: str | os.PathLike[str], folder: Path) -> float:
+def _write_onnx(checkpoint: str, folder: Path) -> float:
     from apt_lightning.stages.export.graph import write_onnx
     from apt_lightning.stages.scorer import Scorer
 
-    scorer = Scorer(os.fspath(checkpoint))
+    scorer = Scorer(checkpoint)
     write_text(folder / "words.txt", "".join(f"{word}\n" for word in scorer.encoders.vocabulary or ()))
     write_text(folder / "score.py", (files(__package__) / "standalone.py").read_text(encoding="utf-8"))
     return write_onnx(scorer, folder / "model.onnx")

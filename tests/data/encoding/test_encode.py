@@ -145,6 +145,17 @@ def test_slow_encoder_makes_no_clip_late(made, monkeypatch):
     assert read_set(made / "sequences" / "audio" / "slow").covered == 3
 
 
+def wait_for_a_row(folder, seconds=30):
+    """Return when a process has committed a clip more, or all is done."""
+
+    def size():
+        return sum(file.stat().st_size for file in folder.glob("shards/*/rows.jsonl"))
+
+    before, end = size(), time.monotonic() + seconds
+    while size() == before and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 SHARE = """
 import sys
 from apt_lightning.data.encoding.encode import Encoding, prepared, encode_share
@@ -166,7 +177,8 @@ def test_twenty_kills_over_two_processes_give_the_same_arrays(made):
     for _ in range(20):
         command = [sys.executable, "-c", SHARE, str(made)]
         both = [subprocess.Popen([*command, str(rank)], process_group=0, **quiet) for rank in (0, 1)]
-        time.sleep(float(rng.uniform(1.5, 6)))
+        wait_for_a_row(folder)
+        time.sleep(float(rng.uniform(0, 0.7)))
         for process in both:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

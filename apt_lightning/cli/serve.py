@@ -1,0 +1,58 @@
+"""A page on this machine that scores a video dropped into it or recorded; nothing is kept, nothing sent anywhere."""
+
+from __future__ import annotations
+
+import secrets
+
+import jsonargparse
+
+from apt_lightning.common.console import say
+from apt_lightning.common.errors import UsageError
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt serve``."""
+    parser.add_argument("checkpoint", help="Checkpoint of stage 1, 2 or 4.")
+    parser.add_argument("--host", default="127.0.0.1", help="Address; any other than this machine's asks for a token.")
+    parser.add_argument("--port", type=int, default=8000, help="Port; 0 for any that is free.")
+    parser.add_argument("--megabytes", type=int, default=200, help="Largest upload.")
+    parser.add_argument("--clip-seconds-limit", type=float, default=120.0, help="Time limit a clip, s.")
+    parser.add_argument("--trainer.accelerator", default="cpu", help="Lightning's accelerator: cpu, gpu, auto, ...")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    if not (args.megabytes > 0 and args.clip_seconds_limit > 0 and 0 <= args.port < 65536):
+        raise UsageError("`--megabytes` and `--clip-seconds-limit` must be above 0, and `--port` below 65536")
+    try:
+        import uvicorn
+
+        from apt_lightning.experiments.clips.service import LOOPBACK, Limits, Service
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed: pip install 'apt-lightning[web]'") from None
+    from apt_lightning.cli.score import device
+    from apt_lightning.common.processes import limit_threads
+    from apt_lightning.stages.scorer import Scorer
+
+    limit_threads()
+    scorer = Scorer(args.checkpoint, device(args.trainer.accelerator))
+    token = None if args.host in LOOPBACK else secrets.token_urlsafe(24)
+    service = Service(scorer, Limits(args.megabytes, args.clip_seconds_limit), token)
+    config = uvicorn.Config(
+        service.application(),
+        log_level="warning",
+        access_log=False,  # addresses of visitors are nobody's business, and the first one holds the token
+        server_header=False,
+        limit_concurrency=64,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    config.host, config.port = args.host, args.port
+    listener = config.bind_socket()
+    port = listener.getsockname()[1]
+    name = f"[{args.host}]" if ":" in args.host else args.host
+    say(f"http://{name}:{port}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
+    if token:
+        say("Whoever knows this address can use the page; it is not encrypted, so keep to a network that you trust.")
+    server.run(sockets=[listener])
+    return 0

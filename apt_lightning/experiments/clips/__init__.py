@@ -1,0 +1,1 @@
+"""What is shown of scored clips: a picture of each, and a page about some."""

@@ -1,0 +1,98 @@
+"""What is printed: tables fit the terminal, a pipe gets no carriage return and no colour, JSON says what it means."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apt_lightning.cli import main
+from apt_lightning.common.console import logged, say
+from apt_lightning.common.tables import fit, render
+from apt_lightning.common.traits import TRAITS
+
+cell = st.text(st.sampled_from("abc.1 |"), max_size=40)
+
+
+@given(st.integers(1, 9).flatmap(lambda n: st.lists(st.lists(cell, min_size=n, max_size=n), min_size=1, max_size=5)))
+@settings(max_examples=200, deadline=None)
+def test_no_line_of_a_table_is_wider_than_the_terminal_and_no_cell_is_lost(rows):
+    head, *body = rows
+    text = fit(render(head, body), 80)
+    assert all(len(line) <= 80 for line in text.split("\n"))
+    kept = "".join(sorted(text.replace("\\|", "!"))).replace(" ", "")
+    for character in "abc1!":
+        given_ = sum(row.replace("|", "!").count(character) for line in rows for row in line)
+        first = sum(line[0].replace("|", "!").count(character) for line in rows)
+        assert given_ <= kept.count(character) <= given_ + first * len(head)
+
+
+def test_a_table_that_fits_and_prose_stay_as_they_are():
+    text = "prose " * 40 + "\n\n" + render(["a", "b"], [["x", "1"]])
+    assert fit(text, 80) == text
+
+
+def test_wide_tables_are_dealt_evenly_with_their_first_column():
+    rows = [[f"system {i}", *(f".{i}{j}00 [.8000, .9000]" for j in range(6))] for i in range(3)]
+    found = fit(render(["", *"abcdef"], rows), 80).split("\n\n")
+    assert [len(block.split("\n")[0].split("|")) - 3 for block in found] == [2, 2, 2]
+    assert all("system 2" in block for block in found)
+
+
+def test_width_is_that_of_the_terminal(monkeypatch, capsys):
+    table = render(["a", "b", "c"], [["x" * 20, "y" * 20, "z" * 20]])
+    monkeypatch.setenv("COLUMNS", "60")
+    say(table)
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.split("\n"))) <= 60 and narrow.count("x" * 20) == 2
+    monkeypatch.setenv("COLUMNS", "100")
+    say(table)
+    assert capsys.readouterr().out == table + "\n"
+
+
+@pytest.fixture
+def clips(tmp_path):
+    lines = [
+        f"s{i // 2}.{i % 2}.mp4,s{i // 2},train,{','.join(['0.5', '0.4', '0.6', '0.3', '0.7'])}" for i in range(40)
+    ]
+    path = tmp_path / "clips.csv"
+    path.write_text("\n".join([f"clip,source,split,{','.join(TRAITS)}", *lines]) + "\n")
+    return path
+
+
+def test_a_pipe_gets_lines_and_nothing_else(clips, tmp_path):
+    words = [sys.executable, "-m", "apt_lightning", "doctor", str(clips)]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"})
+    assert b"\r" not in done.stdout + done.stderr and b"\x1b" not in done.stdout + done.stderr
+    lines = done.stdout.decode().split("\n")
+    assert lines[0].startswith("40 clips given") and len(lines) < 25  # not one a clip
+    assert max(map(len, lines)) <= 80
+
+
+def test_json_alone_is_all_that_is_printed_and_says_what_it_means(clips, capsys):
+    main(["doctor", str(clips), "--json", "-"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["clips"] == 40 and len(found["faults"]) == 80 and "high is calm" in found["about"]["neuroticism"]
+    main(["audit", str(clips), "--json=-"])
+    assert json.loads(capsys.readouterr().out)["about"]["level"] == 0.95
+    main(["doctor", str(clips), "--all"])
+    assert capsys.readouterr().out.count("missing-file") == 40
+
+
+def test_quiet_leaves_out_progress_only(capsys, monkeypatch):
+    monkeypatch.setenv("APT_QUIET", "1")
+    say("[1/9] training", progress=True)
+    say("result")
+    assert capsys.readouterr().out == "result\n"
+
+
+def test_log_holds_what_was_said_and_how_it_ended(tmp_path, capsys):
+    with pytest.raises(ValueError, match="reason"), logged(tmp_path / "run" / "log.txt"):
+        say("one", progress=True)
+        raise ValueError("reason")
+    say("after")
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    assert [line[20:] for line in lines] == ["one", "ValueError: reason"]
