@@ -18,7 +18,7 @@ FLOORS = (
     ("cli",),
 )
 """From the ground up: a folder imports from those of lower floors only, neighbours on a floor not from each other."""
-DATA = ("faults", "collection", "media", "text", "store", "preparation", "loading", "synthetic")
+DATA = ("faults", "collection", "media", "text", "store", "preparation", "encoding", "loading", "synthetic")
 """The same within ``data``."""
 FILES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file

@@ -24,6 +24,7 @@ COMMANDS = {
     "synthesize": "write a synthetic set: drawn faces, synthesised speech",
     "prepare": "turn clips into one feature store; goes on where it stopped",
     "doctor": "open every clip and name each fault",
+    "encode": "run a pretrained encoder over the clips of a store; goes on where it stopped",
     "features": "put features made elsewhere into a store",
     "audit": "check a data set for leaks, placeholder labels and duplicates",
     "fit": "train one stage from a YAML",
@@ -50,7 +51,7 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 NAME_A_STAGE = ("--config", "-c", "--model", "--model.class_path", "--ckpt_path", "--print_config", "--help", "-h")
 """Options one of which `fit` needs."""
 
-GO_ON = ("synthesize", "prepare", "fit", "run", "ablate", "sweep")
+GO_ON = ("synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
 """Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
 
 INTERRUPTED = 130

@@ -11,9 +11,10 @@ class Inputs(NamedTuple):
     """Raw input of one modality, for B clips."""
 
     values: Tensor
-    """(B, N) vectors, (B, F, 3, H, W) frames, or (B, K) word numbers. Rows of absent clips are zero."""
+    """(B, N) vectors, (B, F, 3, H, W) frames, (B, K) word numbers, or (B, T, sum of L * D) steps of feature sets.
+    Rows of absent clips are zero."""
     length: Tensor | None
-    """(B,) frames or tokens that count; None for vectors."""
+    """(B,) frames or tokens that count, (B, S) steps of each set; None for vectors."""
     augment: bool = False
     """Whether the encoder may change crop and colours of the frames: in training."""
 

@@ -75,6 +75,8 @@ _KINDS = (
         "The sound is overdriven: samples stand at full scale; it is used as it is.",
         _HANDLED,
     ),
+    # The encoder
+    FaultKind("not-encoded", "The encoder gave no finite numbers; the clip is used without them.", _DEGRADED),
     # The words
     FaultKind("no-transcript", "There is no transcript; the clip is used without words.", _DEGRADED),
     FaultKind("empty-transcript", "The transcript is empty; the clip is used without words.", _DEGRADED),

@@ -4,6 +4,7 @@ from apt_lightning.networks.build import NETWORKS, build
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder, VectorEncoder
 from apt_lightning.networks.fusion import FinalNet, FusionNet
 from apt_lightning.networks.modality_encoders import ModalityEncoders
+from apt_lightning.networks.sequences import SequenceEncoder
 from apt_lightning.networks.siamese import SiameseNet
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FrameEncoder",
     "FusionNet",
     "ModalityEncoders",
+    "SequenceEncoder",
     "SiameseNet",
     "TokenEncoder",
     "VectorEncoder",

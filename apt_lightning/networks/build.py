@@ -10,12 +10,14 @@ from torch import nn
 from apt_lightning.common.errors import UsageError
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder, VectorEncoder
 from apt_lightning.networks.fusion import FinalNet, FusionNet
+from apt_lightning.networks.sequences import SequenceEncoder
 from apt_lightning.networks.siamese import SiameseNet
 
 NETWORKS: Mapping[str, type[nn.Module]] = {
     "vector": VectorEncoder,
     "frames": FrameEncoder,
     "tokens": TokenEncoder,
+    "sequences": SequenceEncoder,
     "fusion": FusionNet,
     "siamese": SiameseNet,
     "final": FinalNet,

@@ -12,6 +12,7 @@ from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import UsageError
 from apt_lightning.networks.build import build
 from apt_lightning.networks.encoders import TokenEncoder
+from apt_lightning.networks.sequences import SequenceEncoder
 
 
 class ModalityEncoders(nn.Module):
@@ -44,6 +45,12 @@ class ModalityEncoders(nn.Module):
             if isinstance(encoder, TokenEncoder):
                 return encoder.vocabulary
         return None
+
+    @property
+    def sets(self) -> dict[str, dict[str, str]]:
+        """Name and key of the feature sets that encoders read, by modality."""
+        encoders = self.encoders.items()
+        return {name: encoder.sets for name, encoder in encoders if isinstance(encoder, SequenceEncoder)}
 
     def forward(self, batch: Batch) -> Tensor:
         """Encode a raw batch to (B, M, Q); rows of absent modalities hold numbers that no stage reads."""

@@ -131,6 +131,11 @@ class BaseModule(LightningModule):
         return None
 
     @property
+    def sets(self) -> dict[str, dict[str, str]]:
+        """Name and key of the feature sets that the encoders read, by modality."""
+        return {} if self.encoders is None else self.encoders.sets
+
+    @property
     def statistics(self) -> TraitStatistics:
         """Mean and deviation of the training labels, which cut the classes."""
         return TraitStatistics(self.trait_mean.double().cpu().numpy(), self.trait_sd.double().cpu().numpy())
@@ -234,7 +239,7 @@ class BaseModule(LightningModule):
             strategy = self.trainer.strategy
             features = frozen_features(
                 self.encoders,
-                lambda name: ClipDataset(store, [name], vocabulary=self.vocabulary),
+                lambda name: ClipDataset(store, [name], vocabulary=self.vocabulary, sets=self.sets),
                 store.path / "frozen",
                 key,
                 strategy.root_device,

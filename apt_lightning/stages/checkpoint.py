@@ -182,7 +182,7 @@ def _training_clips(content: dict[str, Any]) -> TrainingClips | None:
 def _check_settings(value: Any, name: str, depth: int = 0) -> None:
     """Few and small numbers, so that nothing built from them takes long to find out that the weights do not fit."""
     if isinstance(value, dict | list | tuple):
-        if len(value) > MAX_SETTINGS or depth > 8:
+        if len(value) > MAX_SETTINGS or depth > 12:
             raise CheckpointError(f"{_short(name)} has {len(value)} entries, or parts nested too deep")
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             _check_settings(part, f"{name}.{key}", depth + 1)

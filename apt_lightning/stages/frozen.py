@@ -94,7 +94,10 @@ def frozen_features(
     """
     columns = []
     for name, encoder in encoders.encoders.items():
-        view = (encoder.frame_size, encoder.crop) if isinstance(encoder, FrameEncoder) else ""
+        view: object = (encoder.frame_size, encoder.crop) if isinstance(encoder, FrameEncoder) else ""
+        clips = dataset(name)
+        if name in clips.sequences:
+            view = clips.sequences[name].sums
         key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name} {view}".encode()).hexdigest()[:16]
         target = folder / f"{name}-{key}"
         try:
@@ -104,7 +107,6 @@ def frozen_features(
                 f"{folder} has no features of this {name} encoder and cannot be written ({error.strerror}):"
                 " copy the store to a place that can, or compute them once where it can"
             ) from None
-        clips = dataset(name)
         n_clips = len(clips.present)
         chunks = [range(i, min(i + CHUNK, n_clips)) for i in range(0, n_clips, CHUNK)]
         files = [target / f"{chunk.start:09d}.npy" for chunk in chunks]

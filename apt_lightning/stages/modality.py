@@ -13,8 +13,9 @@ from apt_lightning.common.batch import Batch
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.data.store.rows import N_FUNCTIONALS
+from apt_lightning.data.store.sequences import describe
 from apt_lightning.losses.regression import RegressionTerms
-from apt_lightning.networks import TokenEncoder, VectorEncoder, build
+from apt_lightning.networks import SequenceEncoder, TokenEncoder, VectorEncoder, build
 from apt_lightning.stages.distributed import share_of_mean
 from apt_lightning.stages.metric import MetricTerm, MetricTerms
 from apt_lightning.stages.names import stage1
@@ -40,6 +41,8 @@ class ModalityModule(RegressionModule):
         output_dim: Size Q of the feature h of the dense and frame encoders.
         frame_size: Height and width to which frames are resized.
         crop: Side of the square crop of the frames, pixels: random in training, else the centre.
+        features: Feature sets of the modality, made by ``apt encode``, to read in place of its own content.
+        set_dim: Size of each set after its dense layer.
         head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         loss: Weights of L_mae, L_mse and L_bell, and shape of the bell.
         metric_weight: Weight of a metric loss on the features h, over the clips of a batch; 0 for none (the paper).
@@ -66,6 +69,8 @@ class ModalityModule(RegressionModule):
         output_dim: int = 256,
         frame_size: list[int] = [140, 248],  # noqa: B006
         crop: int = 128,
+        features: list[str] = [],  # noqa: B006
+        set_dim: int = 256,
         head_scale: float = 0.1,
         loss: RegressionTerms = RegressionTerms(),  # noqa: B008  (frozen)
         metric_weight: float = 0.0,
@@ -89,10 +94,12 @@ class ModalityModule(RegressionModule):
         self.output_dim = output_dim
         self.frame_size = frame_size
         self.crop = crop
+        self.feature_names = features
+        self.set_dim = set_dim
         self.head_scale = head_scale
         self._restored = encoder is not None
         if encoder is None:
-            encoder = self._specification(PREPARED.get(modality, "vector"))
+            encoder = self._specification(self._kind(PREPARED.get(modality, "vector")))
         if encoder is not None:
             self._configure_networks(encoder)
 
@@ -122,7 +129,7 @@ class ModalityModule(RegressionModule):
         if fresh:
             store = self.data.store
             store.columns([self.modality])  # refuses one that it lacks
-            specification = self._specification(store.kinds[self.modality], store)
+            specification = self._specification(self._kind(store.kinds[self.modality]), store)
             if specification is not None and specification != self.hparams["encoder"]:
                 self._configure_networks(specification)
             self._restored = True
@@ -133,6 +140,15 @@ class ModalityModule(RegressionModule):
             self.metric.take(self.data)
         if stage == "fit" and self.hparams["compile"]:
             self.encoder.compile()  # in place: the names in the checkpoint stay
+
+    def _kind(self, kind: str) -> str:
+        return "sequences" if self.feature_names else kind
+
+    @property
+    @override
+    def sets(self) -> dict[str, dict[str, str]]:
+        encoder = getattr(self, "encoder", None)
+        return {self.modality: encoder.sets} if isinstance(encoder, SequenceEncoder) else {}
 
     def _specification(self, kind: str, store: Store | None = None) -> dict[str, Any] | None:
         """What encodes inputs of a kind; None if a size is the store's, and there is none."""
@@ -145,6 +161,18 @@ class ModalityModule(RegressionModule):
                     "output_dim": self.output_dim,
                     "frame_size": list(self.frame_size),
                     "crop": self.crop,
+                }
+            case "sequences":
+                if store is None:
+                    return None
+                names = self.feature_names or list(store.sets(self.modality))
+                sets = [store.feature_set(self.modality, name) for name in names]
+                return {
+                    "kind": "sequences",
+                    "sets": [describe(one) for one in sets],
+                    "set_dim": self.set_dim,
+                    "dropout": self.dropout,
+                    "output_dim": self.output_dim,
                 }
             case "tokens":
                 if store is None:
@@ -173,6 +201,11 @@ class ModalityModule(RegressionModule):
             rows = self.data.positions("train")
             rows = rows[clips.present[rows, 0]]
             encoder.fit_range(clips.arrays[self.modality][rows])
+        elif isinstance(encoder, SequenceEncoder):
+            clips = ClipDataset(self.data.store, [self.modality], sets=self.sets)
+            mean, sd = clips.sequences[self.modality].moments(self.data.positions("train"))
+            encoder.mean.copy_(torch.from_numpy(mean))
+            encoder.sd.copy_(torch.from_numpy(sd))
         elif isinstance(encoder, TokenEncoder):
             text = self.data.store.text
             encoder.table.copy_(torch.tensor(text.vectors))

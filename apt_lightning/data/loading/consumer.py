@@ -27,6 +27,10 @@ class Consumer(Protocol):
     def vocabulary(self) -> list[str] | None:
         """Words that its word numbers stand for; the store's own if None."""
 
+    @property
+    def sets(self) -> dict[str, dict[str, str]]:
+        """Name and key of the feature sets that it reads in place of a modality's own content, by modality."""
+
     def features(self, store: Store) -> Features | None:
         """Cached features to read in place of raw inputs; None if it has none."""
 
@@ -38,6 +42,7 @@ class RawConsumer:
 
     def __init__(self, modalities: tuple[str, ...]) -> None:
         self.modalities = modalities
+        self.sets: dict[str, dict[str, str]] = {}
 
     def features(self, store: Store) -> None:
         """No cached features."""

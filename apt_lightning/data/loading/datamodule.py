@@ -140,6 +140,7 @@ class FirstImpressionsDataModule(LightningDataModule):
             consumer.modalities,
             features=consumer.features(self.store) if self.cache_features or not training else None,
             vocabulary=consumer.vocabulary,
+            sets=consumer.sets,
             augment=self.augment and training,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,9 +12,13 @@ from torch.utils.data import Dataset
 from apt_lightning.common.batch import Batch, Inputs
 from apt_lightning.data.loading.consumer import Features
 from apt_lightning.data.loading.pictures import decode_pictures
+from apt_lightning.data.loading.sequences import SequenceReader
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.text.tokens import N_SPECIAL, encode
 from apt_lightning.data.text.word_vectors import WordVectors
+
+NONE: Mapping[str, Mapping[str, str]] = {}
+"""No feature sets."""
 
 
 class ClipDataset(Dataset[Batch]):
@@ -27,6 +31,8 @@ class ClipDataset(Dataset[Batch]):
         vocabulary: Words that the reader's word numbers stand for, row 2 onwards; the store's own if not given.
             Words outside it become the unknown word, and a clip without any other has no text.
         augment: Let the encoder change crop and colours of the frames.
+        sets: Name and key of the feature sets to read in place of a modality's own content, by modality; all that
+            there are for a modality that has nothing else.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class ClipDataset(Dataset[Batch]):
         features: Features | None = None,
         vocabulary: Sequence[str] | None = None,
         augment: bool = False,
+        sets: Mapping[str, Mapping[str, str]] = NONE,
     ) -> None:
         self.store = store
         self.augment = augment
@@ -44,8 +51,14 @@ class ClipDataset(Dataset[Batch]):
         self.present = torch.from_numpy(np.ascontiguousarray(store.present[:, store.columns(self.modalities)]))
         self.traits = torch.tensor([clip.traits for clip in store.clips], dtype=torch.float32).view(-1, 5)
         self.arrays: dict[str, Tensor] = {}
+        self.sequences: dict[str, SequenceReader] = {}
         for name in self.modalities:
-            if store.kinds[name] == "tokens":
+            keys = sets.get(name) or store.sets(name)
+            if name in sets or store.kinds[name] == "sequences":
+                self.sequences[name] = SequenceReader(store, name, keys)
+                present = torch.from_numpy(self.sequences[name].present)
+                self.present[:, self.modalities.index(name)] = present
+            elif store.kinds[name] == "tokens":
                 self._add_words(name, vocabulary)
             elif store.kinds[name] != "frames" and features is None:
                 self.arrays[name] = torch.from_numpy(np.asarray(store.vectors(name)))
@@ -66,7 +79,9 @@ class ClipDataset(Dataset[Batch]):
     @property
     def reads_frames(self) -> bool:
         """Whether batches decode pictures, which is worth worker processes."""
-        return self.features is None and any(self.store.kinds[name] == "frames" for name in self.modalities)
+        return self.features is None and any(
+            self.store.kinds[name] == "frames" and name not in self.sequences for name in self.modalities
+        )
 
     def __getitem__(self, rows: Tensor) -> Batch:
         inputs: dict[str, Inputs] = {}
@@ -78,6 +93,8 @@ class ClipDataset(Dataset[Batch]):
         return Batch(rows, self.traits[rows], self.present[rows], inputs, features)
 
     def _inputs(self, name: str, rows: Tensor) -> Inputs:
+        if name in self.sequences:
+            return Inputs(*self.sequences[name].read(rows))
         if self.store.kinds[name] == "frames":
             return self._frames(rows)
         values = self.arrays[name][rows]

@@ -19,6 +19,8 @@ from apt_lightning.data.media.container import is_one_to_all, open_media
 from apt_lightning.data.media.video import Moment, PictureTrack
 
 Picture = npt.NDArray[np.uint8]
+Size = tuple[int, int] | int
+"""Height and width of what comes out; or its shorter side, in the proportions in which it is shown."""
 Packets = Mapping[int, "av.Packet[av.VideoStream]"]
 
 BLACK = 24
@@ -36,7 +38,7 @@ _SEE_THROUGH = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def read_pictures(
-    path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: tuple[int, int], decoder: str
+    path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: Size, decoder: str
 ) -> dict[int, Picture]:
     """Decode pictures, upright and scaled whole to one size.
 
@@ -44,14 +46,14 @@ def read_pictures(
         path: The file, for what is no longer in memory.
         track: Its video stream, with all packets noted.
         moments: What to get.
-        size: Height and width of the pictures.
+        size: Height and width of the pictures, or the length of the shorter side.
         decoder: ``pyav``, or ``decord``, which is used only where it is exact.
 
     Returns:
         Presentation time -> (H, W, 3) RGB picture. Of a damaged stream, the last picture before that can be decoded, or
         none; ``track.damaged`` then tells.
     """
-    if decoder == "decord" and decord_is_exact(track):
+    if decoder == "decord" and isinstance(size, tuple) and decord_is_exact(track):
         pictures = _read_decord(path, track, moments, size)
         if pictures is not None:
             return pictures
@@ -75,7 +77,7 @@ def _stored(path: str | os.PathLike[str], track: PictureTrack) -> Iterator[Itera
         yield (packet for packet in container.demux(stream) if packet.size)
 
 
-def _decode(track: PictureTrack, packets: Packets, moments: list[Moment], size: tuple[int, int]) -> dict[int, Picture]:
+def _decode(track: PictureTrack, packets: Packets, moments: list[Moment], size: Size) -> dict[int, Picture]:
     runs: list[tuple[int, int]] = []
     for first, last in sorted((track.key_before(m.time, m.position), m.position) for m in moments):
         if runs and first <= runs[-1][1]:
@@ -125,9 +127,7 @@ def _decoder(track: PictureTrack, packet: av.Packet[av.VideoStream]) -> Any:
     return context
 
 
-def _count(
-    path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: tuple[int, int]
-) -> dict[int, Picture]:
+def _count(path: str | os.PathLike[str], track: PictureTrack, moments: list[Moment], size: Size) -> dict[int, Picture]:
     """Decode all pictures: the n-th that is put out is shown at the n-th time."""
     place = {time: i for i, (time, _) in enumerate(track.shown)}
     scaler = VideoReformatter()
@@ -189,15 +189,22 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     return False, a < 0, d < 0
 
 
-def _picture(track: PictureTrack, frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> Picture:
+def _picture(track: PictureTrack, frame: av.VideoFrame, size: Size, scaler: VideoReformatter) -> Picture:
     turned, mirrored, upside_down = orientation(frame)
     track.sideways |= turned
     track.turned |= turned or mirrored or upside_down
-    height, width = size[::-1] if turned else size
+    height, width = _in_proportion(track, frame, size) if isinstance(size, int) else size[::-1] if turned else size
     picture = _opaque(track, frame, height, width, scaler)
     if turned:
         picture = picture.transpose(1, 0, 2)
     return np.ascontiguousarray(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
+def _in_proportion(track: PictureTrack, frame: av.VideoFrame, side: int) -> tuple[int, int]:
+    """Height and width, as stored, of which the shorter is ``side``; pixels that are not square become so."""
+    wide = frame.width * float(track.stream.sample_aspect_ratio or 1)
+    scale = side / min(wide, frame.height)
+    return max(side, round(frame.height * scale)), max(side, round(wide * scale))
 
 
 def _opaque(track: PictureTrack, frame: av.VideoFrame, height: int, width: int, scaler: VideoReformatter) -> Picture:

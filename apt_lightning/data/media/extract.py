@@ -155,18 +155,18 @@ def _extract(
     path: str, name: str, settings: ExtractionSettings, functionals: bool, every: float | None, explain: bool
 ) -> Extraction:
     head = check_file(path, name)
-    with _open(path, name, head) as container:
-        video, sound, end = _demux(container, name, settings.sample_rate)
+    with opened(path, name, head) as container:
+        video, sound, end = demux(container, name, settings.sample_rate)
         if not container.streams.video and not container.streams.audio:
             raise ClipError("not-a-video", f"{name}: has neither a video nor an audio stream")
         if sound is not None and not sound.seconds:
             sound = _other_sound(path, name, sound)
         faults = _file_faults(container, [track for track in (video, sound) if track is not None], end)
         samples, clipped = (np.zeros(0, np.float32), 0.0) if sound is None else sound.mono()
-        heard = _missing(container, "audio") if sound is None else audio_faults(samples, sound.rate, clipped)
+        heard = missing(container, "audio") if sound is None else audio_faults(samples, sound.rate, clipped)
         row = None
         with ThreadPoolExecutor(1) as pool:
-            if functionals and not _useless(heard):
+            if functionals and not useless(heard):
                 # openSMILE releases the interpreter's lock, so that a second core, if idle, works on the pictures.
                 row = pool.submit(compute_functionals, samples, settings.sample_rate, settings.feature_set)
             duration = max(0.0 if video is None else video.duration, len(samples) / settings.sample_rate)
@@ -175,12 +175,12 @@ def _extract(
         values = None if row is None else row.result()
         if values is not None and not np.isfinite(values).all():
             values, heard = None, [("invalid-audio", "openSMILE finds no numbers in it")]
-        if not frames and _useless(heard):
+        if not frames and useless(heard):
             reasons = "; ".join(f"{code} ({detail})" for code, detail in seen + heard)
             raise ClipError("nothing-usable", f"{name}: {reasons}")
         if any(track.damaged for track in (video, sound) if track is not None):
             faults.append(("damaged", ""))
-    sound_used = functionals and not _useless(heard)
+    sound_used = functionals and not useless(heard)
     return Extraction(
         functionals=values,
         frames=frames,
@@ -210,7 +210,7 @@ def _window(
         piece = samples[slice(*(round(second * settings.sample_rate) for second in cut))]
         heard = audio_faults(piece, settings.sample_rate, 0.0)
         found = found + heard
-        if not _useless(heard):
+        if not useless(heard):
             values = compute_functionals(piece, settings.sample_rate, settings.feature_set)
             if not np.isfinite(values).all():
                 values, found = None, [*found, ("invalid-audio", "openSMILE finds no numbers in it")]
@@ -219,15 +219,20 @@ def _window(
 
 
 def _speech(path: str, name: str) -> Extraction:
-    with _open(path, name, check_file(path, name)) as container:
-        _, sound, _ = _demux(container, name, SPEECH_RATE)
+    with opened(path, name, check_file(path, name)) as container:
+        _, sound, _ = demux(container, name, SPEECH_RATE)
         if sound is not None and not sound.seconds:
             sound = _other_sound(path, name, sound)
         samples = np.zeros(0, np.float32) if sound is None else np.nan_to_num(sound.mono()[0])
     return Extraction(None, [], [], len(samples) / SPEECH_RATE, [], "", speech=samples)
 
 
-def _open(path: str, name: str, head: bytes) -> InputContainer:
+def opened(path: str, name: str, head: bytes) -> InputContainer:
+    """Open a stranger's file, whose first bytes have passed :func:`check_file`.
+
+    Raises:
+        ClipError: If it is no media file, or ends before its index.
+    """
     try:
         return open_media(path)
     except MemoryError:
@@ -238,7 +243,7 @@ def _open(path: str, name: str, head: bytes) -> InputContainer:
         raise ClipError(code, f"{name}: {detail}") from None
 
 
-def _demux(container: InputContainer, name: str, rate: int) -> tuple[PictureTrack | None, SoundTrack | None, float]:
+def demux(container: InputContainer, name: str, rate: int) -> tuple[PictureTrack | None, SoundTrack | None, float]:
     """Read all packets once; the sound is decoded on the way, the pictures only noted. Also the end of the last."""
     film, heard = decodable(container, films(container)), decodable(container, container.streams.audio)
     video = PictureTrack(film[0]) if film else None
@@ -275,8 +280,8 @@ def _other_sound(path: str, name: str, silent: SoundTrack) -> SoundTrack:
     return next((track for track in tracks.values() if track.seconds), silent)
 
 
-def _missing(container: InputContainer, kind: str) -> Found:
-    """Why there is no ``audio`` or ``video``."""
+def missing(container: InputContainer, kind: str) -> Found:
+    """Say why there is no ``audio`` or ``video``."""
     streams = films(container) if kind == "video" else list(container.streams.audio)
     if not streams:
         return [(f"no-{kind}", f"no {kind} stream")]
@@ -292,7 +297,7 @@ def _pictures(
 ) -> list[Shown]:
     """JPEG pictures of each window, or of the whole for None, their times, and what is wrong with them."""
     if video is None or not video.shown:
-        why = _missing(container, "video") if video is None else [("no-video", "the video stream holds no picture")]
+        why = missing(container, "video") if video is None else [("no-video", "the video stream holds no picture")]
         return [([], [], why) for _ in cuts]
     chosen = [video.moments(settings.n_frames, cut) for cut in cuts]
     every = [moment for moments in chosen for moment in moments]
@@ -330,7 +335,7 @@ def _shown(
     ratio = video.aspect
     if ratio is not None and abs(ratio / ASPECT - 1) > 0.05:
         found.append(("wrong-aspect", f"{ratio:.2f} to 1"))
-    if _useless(found):
+    if useless(found):
         return [], [], found
     return (
         [_jpeg(decoded[moment.time], settings.jpeg_quality) for moment in moments],
@@ -353,5 +358,6 @@ def _file_faults(container: InputContainer, tracks: list[PictureTrack | SoundTra
     return [("cut-short", f"{end:.1f} of {announced:.1f} s")]
 
 
-def _useless(found: Found) -> bool:
+def useless(found: Found) -> bool:
+    """Whether the picture, or the sound, of which this was found is not used."""
     return any(code in _LOSSES for code, _ in found)

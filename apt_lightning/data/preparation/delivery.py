@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.material import Taken
 from apt_lightning.data.media.parts import SoundParts
 from apt_lightning.data.store.rows import Row
 
@@ -17,6 +20,10 @@ SCALE = np.float32(32768)
 
 def sent(extraction: Extraction) -> Row:
     """As JSON can hold it: float32 values come through unchanged, samples of speech in 16 bits."""
+    if isinstance(extraction, Taken):
+        samples, pictures = extraction.samples, extraction.pictures
+        arrays = {"samples": _packed(samples), "pictures": _packed(pictures), "shape": pictures.shape}
+        return arrays | {"times": extraction.times, "duration": extraction.duration}
     speech = extraction.speech
     return {
         "functionals": None if extraction.functionals is None else extraction.functionals.tolist(),
@@ -35,6 +42,10 @@ def sent(extraction: Extraction) -> Row:
 
 def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
     """The extraction again, with what its answer says besides."""
+    if "samples" in row:
+        samples = np.frombuffer(b64decode(row["samples"]), np.float32)
+        pictures = np.frombuffer(b64decode(row["pictures"]), np.uint8).reshape(row["shape"])
+        return Taken(None, [], row["times"], row["duration"], faults, sha256, samples=samples, pictures=pictures)
     values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
     frames = [b64decode(frame) for frame in row["frames"]]
     parts = speech = None
@@ -53,3 +64,7 @@ def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
     return Extraction(
         values, frames, row["times"], row["duration"], faults, sha256, row["start"], windows, parts, speech
     )
+
+
+def _packed(array: npt.NDArray[Any]) -> str:
+    return b64encode(array.tobytes()).decode()

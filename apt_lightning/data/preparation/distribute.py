@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Generator
 from contextlib import closing
-from pathlib import Path
 
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
@@ -15,8 +15,7 @@ from typing_extensions import override
 
 from apt_lightning.common.console import interruptible, quiet
 from apt_lightning.common.processes import die_with
-from apt_lightning.data.preparation.share import Options, extract
-from apt_lightning.data.store.rows import Row
+from apt_lightning.data.preparation.pool import Result
 
 
 class IndependentStrategy(DDPStrategy):
@@ -51,17 +50,17 @@ class PreparationModule(LightningModule):
         return status
 
 
-def predict_share(path: Path, entries: list[Row], options: Options) -> None:
-    """Do this process's share of the clips, see :func:`apt_lightning.data.preparation.prepare.extract`.
+def predict_share(share: Callable[[int, int], Generator[Result, None, None]], devices: int, num_nodes: int) -> None:
+    """Do this process's share of the clips, see :func:`apt_lightning.data.preparation.share.extract`.
 
     Rank and number are those of Lightning's cluster environments (torchrun, SLURM, LSF, ...). Without a launcher,
     Lightning starts the other processes of this machine by the same command; such a process ends here, and the one
     that started it waits for it.
 
     Args:
-        path: Folder of the store.
-        entries: All clips of the index.
-        options: How; ``devices`` and ``num_nodes`` as given to the launcher.
+        share: Does a share, of its number and the number of shares.
+        devices: Processes a machine, as given to the launcher.
+        num_nodes: Machines, as given to the launcher.
 
     Raises:
         ValueError: If they are not what the launcher was given.
@@ -70,8 +69,8 @@ def predict_share(path: Path, entries: list[Row], options: Options) -> None:
     quiet()
     trainer = Trainer(
         accelerator="cpu",  # decoding and openSMILE
-        devices=options.devices,
-        num_nodes=options.num_nodes,
+        devices=devices,
+        num_nodes=num_nodes,
         strategy=(strategy := IndependentStrategy()),
         logger=False,
         enable_checkpointing=False,
@@ -81,7 +80,7 @@ def predict_share(path: Path, entries: list[Row], options: Options) -> None:
     started_here = isinstance(strategy.cluster_environment, LightningEnvironment) and trainer.local_rank > 0
     if started_here:
         die_with(os.getppid())
-    results = extract(path, entries, options, trainer.global_rank, trainer.world_size)
+    results = share(trainer.global_rank, trainer.world_size)
     with interruptible(), closing(results):
         statuses = (result.status for result in results)
         trainer.predict(PreparationModule(), dataloaders=statuses, return_predictions=False)

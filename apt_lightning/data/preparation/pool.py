@@ -181,9 +181,18 @@ class Pool:
         A clip on which a worker takes longer than the limit is lost to the fault ``timeout``; one on which two workers
         die, to ``decoder-crash``. The other clips go on meanwhile.
 
+        Whoever takes the results may be slow, as an encoder is: the time until the next is asked for counts for none.
+
         Raises:
             StoreError: If workers cannot start or cannot write.
         """
+        for result in self._results():
+            asked = time.monotonic()
+            yield result
+            for worker in self._live:
+                worker.since += time.monotonic() - asked
+
+    def _results(self) -> Generator[Result, None, None]:
         while self._live:
             left = min(worker.since for worker in self._live) + self._seconds - time.monotonic()
             for key, _ in self._selector.select(max(0.0, left)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,7 +68,7 @@ def prepare(data: str | os.PathLike[str], store: str | os.PathLike[str], options
         else:
             from apt_lightning.data.preparation.distribute import predict_share
 
-            predict_share(path, entries, options)
+            predict_share(partial(extract, path, entries, options), options.devices, options.num_nodes)
     rows = newest_rows(path, digest(settings_of(options.extraction)))
     return sum(needs_row(entry) and entry["name"] not in rows for entry in entries)
 

@@ -91,7 +91,7 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
     """
     module, function = job["extract"].split(":")
     extract: Extract = partial(getattr(importlib.import_module(module), function), **job["arguments"])
-    settings = ExtractionSettings(**job["settings"])
+    settings = getattr(sys.modules[module], "SETTINGS", ExtractionSettings)(**job["settings"])
     shard = Path(job["shard"]) if job["shard"] else None
     writer = None if shard is None else ShardWriter(shard, digest(job["settings"]))
     limit_memory(job["memory"])

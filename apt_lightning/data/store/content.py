@@ -26,8 +26,8 @@ class Content:
 
     features: dict[str, FloatArray]
     """Modality to (N, D); rows of NaN where the clip lacks it. Functionals and features made elsewhere as they
-    are; frames as the mean colour of each cell, over all frames of the clip; words as the mean and the standard
-    deviation of their vectors."""
+    are; feature sets as the mean over their steps; frames as the mean colour of each cell, over all frames of the
+    clip; words as the mean and the standard deviation of their vectors."""
     hashes: dict[str, BoolArray]
     """Modality of frames to (N, F * :data:`HASH_BITS`): the hashes of a clip's frames, one after the other."""
     kinds: dict[str, str]
@@ -53,6 +53,8 @@ def read_content(store: Store) -> Content:
             with np.errstate(invalid="ignore"):
                 values = np.nansum(cells, axis=1) / (~np.isnan(cells)).sum(axis=1)
             values, hashes[modality] = values.reshape(len(cells), -1), frame_hashes(cells)
+        elif kind == "sequences":
+            values = _means(store, modality)
         else:
             values = _words(store) if kind == "tokens" else np.array(store.vectors(modality), dtype=np.float64)
         values[~present] = np.nan
@@ -106,3 +108,15 @@ def _words(store: Store) -> FloatArray:
         squares += vectors**2
     mean = sums / counts
     return np.concatenate([mean, np.sqrt(np.maximum(squares / counts - mean**2, 0))], axis=1)
+
+
+def _means(store: Store, modality: str) -> FloatArray:
+    """(N, sum of L * D) mean over the steps of each set of a clip; 0 without one."""
+    names, columns = [clip.name for clip in store.clips], []
+    for one in (store.feature_set(modality, name) for name in store.sets(modality)):
+        rows = np.zeros((len(names), int(np.prod(one.values.shape[1:]))))
+        for i, (start, end) in enumerate(one.spans(names)):
+            if end > start:
+                rows[i] = one.values[start:end].mean(axis=0, dtype=np.float64).ravel()
+        columns.append(rows)
+    return np.concatenate(columns, axis=1)

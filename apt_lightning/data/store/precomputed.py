@@ -61,7 +61,7 @@ def put_features(store: Store, modality: str, array: str, names: str | None = No
             f"expected MODALITY to be {', '.join(PREPARED)} or a name of your own of at most 32 small letters, digits"
             f" and underscores, a letter first, but got {modality!r:.60}"
         )
-    values, given = _read(Path(array), names)
+    values, given = read_array(Path(array), names)
     rows = _checked(array, values, given)
     clips = [clip.name for clip in store.clips]
     kept = [name for name in clips if name in rows]
@@ -106,7 +106,8 @@ def _sweep(folder: Path, modality: str, keep: str | None) -> None:
             file.unlink()
 
 
-def _read(path: Path, names: str | None) -> tuple[npt.NDArray[Any], list[str]]:
+def read_array(path: Path, names: str | None) -> tuple[npt.NDArray[Any], list[str]]:
+    """Rows of an ``.npy``, ``.npz`` or CSV, and the clip that each is of; see :func:`put_features`."""
     kind = path.suffix.lower()
     if kind == ".csv":
         return _read_csv(path)

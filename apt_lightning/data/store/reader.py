@@ -27,6 +27,7 @@ from apt_lightning.data.store.rows import (
     read_lines,
     status_of,
 )
+from apt_lightning.data.store.sequences import FOLDER, FeatureSet, read_set, set_folder
 from apt_lightning.data.store.text_table import TextTable, read_text_table
 from apt_lightning.data.text.tokens import UNKNOWN
 
@@ -119,7 +120,8 @@ class Store:
         clips: All clips given, in index order.
         present: (N, M) bool, modality usable for this clip; columns in the order of :attr:`modalities`.
         kinds: Per modality what the store serves: audio ``functionals``, visual ``frames``, text ``tokens``;
-            ``vector`` for features made elsewhere, in place of ours or under a name of their own.
+            ``vector`` for features made elsewhere, in place of ours or under a name of their own; ``sequences`` for
+            a modality that has nothing but feature sets of ``apt encode``.
         fingerprint: Hexadecimal digest over settings, labels, texts and every clip's features; equal for
             equal content, whoever wrote it and in how many runs.
     """
@@ -164,6 +166,8 @@ class Store:
             raise StoreError(f"the store {self.path} is unfinished, {todo} of {len(entries)} clips to do; {again}")
         self._precomputed = self._read_precomputed()
         self.kinds = PREPARED | dict.fromkeys(self._precomputed, "vector")
+        encoded = dict.fromkeys(sorted(file.parents[1].name for file in self.path.glob(f"{FOLDER}/*/*/set.json")))
+        self.kinds |= dict.fromkeys((name for name in encoded if name not in self.kinds), "sequences")
         found = [rows.get(entry["name"]) if needs_row(entry) else None for entry in entries]
         self._place(found)
         self._judge(entries, [None if at is None else at[1] for at in found], seal)
@@ -207,6 +211,9 @@ class Store:
         for modality, there in ours.items():
             if modality not in self._precomputed:
                 self.present[:, self.columns([modality])[0]] = there
+        for modality in (name for name, kind in self.kinds.items() if kind == "sequences"):
+            spans = [self.feature_set(modality, name).spans(names) for name in self.sets(modality)]
+            self.present[:, self.columns([modality])[0]] = (np.diff(spans, axis=-1) > 0).any(axis=(0, 2))
         self.present &= np.array([clip.status != "left out" for clip in self.clips], bool)[:, None]
         labelled = [{key: value for key, value in entry.items() if key != "path"} for entry in entries]
         self._contents = [row and row["content"] for row in rows]
@@ -245,6 +252,19 @@ class Store:
     def synthetic(self) -> bool:
         """Whether the clips were drawn by ``apt synthesize``; no figure then says anything about people."""
         return bool(self.manifest.get("synthetic"))
+
+    def sets(self, modality: str) -> dict[str, str]:
+        """Names of the feature sets of a modality, each with the digest of its specification."""
+        files = sorted(self.path.glob(f"{FOLDER}/{modality}/*/set.json"))
+        return {file.parent.name: str(json.loads(file.read_text(encoding="utf-8"))["key"]) for file in files}
+
+    def feature_set(self, modality: str, name: str) -> FeatureSet:
+        """A feature set.
+
+        Raises:
+            StoreError: If it is absent or damaged.
+        """
+        return read_set(set_folder(self.path, modality, name))
 
     @property
     def n_frames(self) -> int:

@@ -115,7 +115,7 @@ def _encode(scorer: Any, store: Store, rows: Any) -> tuple[Any, Any]:
 
     from apt_lightning.data.loading.dataset import ClipDataset
 
-    clips = ClipDataset(store, scorer.modalities, vocabulary=scorer.encoders.vocabulary)
+    clips = ClipDataset(store, scorer.modalities, vocabulary=scorer.encoders.vocabulary, sets=scorer.encoders.sets)
     features, present = [], []
     with torch.inference_mode():
         for chunk in rows.split(16):

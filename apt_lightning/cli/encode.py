@@ -1,0 +1,101 @@
+"""Encode the clips of a store by a pretrained encoder into one named feature set; goes on where it stopped.
+
+Nothing is downloaded unless `--allow-download`. Exit status: 0 every clip is encoded, 1 some could not be opened.
+"""
+
+from __future__ import annotations
+
+import jsonargparse
+
+from apt_lightning.common.console import say
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt encode``."""
+    parser.add_argument("store", help="folder of a finished store; its media are opened again")
+    parser.add_argument("modality", help="audio, visual, text, or a name of your own with --reads")
+    parser.add_argument(
+        "--encoder", required=True, metavar="KIND:NAME", help="torchvision, timm, transformers, onnx, python"
+    )
+    parser.add_argument("--weights", metavar="PATH", help="file of weights, or model folder of transformers")
+    parser.add_argument("--name", help="name of the feature set; KIND if not given")
+    parser.add_argument("--reads", choices=["sound", "pictures", "words"], help="of a modality of your own")
+    parser.add_argument(
+        "--layers", type=list[int], default=[], help="hidden states to keep; the model's output if none"
+    )
+    parser.add_argument("--frames", type=int, default=16, help="pictures a clip")
+    parser.add_argument("--fps", type=float, help="pictures a second, in place of --frames")
+    parser.add_argument(
+        "--segment", type=float, default=1.0, help="seconds of sound pooled to mean and sd; 0: every step"
+    )
+    parser.add_argument("--hop", type=float, help="seconds between segments; as long as a segment if not given")
+    parser.add_argument("--tokens", action="store_true", help="one step a token in place of one vector a transcript")
+    parser.add_argument("--dtype", choices=["float16", "float32"], default="float16", help="of the stored values")
+    parser.add_argument("--batch", type=int, default=8, help="clips in one call of the encoder")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps, ...; the accelerator if there is one")
+    parser.add_argument("--workers", type=int, help="decoding processes; one a core if not given")
+    parser.add_argument("--seconds", type=float, default=120.0, help="time limit a clip")
+    parser.add_argument("--retry", action="store_true", help="open clips again that timed out or crashed a decoder")
+    parser.add_argument("--allow-download", action="store_true", help="fetch weights from the hub if they are not here")
+    parser.add_argument("--trainer.devices", type=int, default=1, help="processes a machine, as given to the launcher")
+    parser.add_argument("--trainer.num_nodes", type=int, default=1, help="machines, as given to the launcher")
+
+
+def run(args: jsonargparse.Namespace) -> int:
+    """Encode; 0 if every clip is encoded, 1 if some could not be opened."""
+    from collections import Counter
+
+    from apt_lightning.common.errors import UsageError
+    from apt_lightning.common.processes import limit_threads
+    from apt_lightning.data.encoding.encode import Encoding, encode_store, lost, sense_of, set_faults
+    from apt_lightning.data.encoding.encoder import Choice
+    from apt_lightning.data.encoding.pooling import Pooling
+    from apt_lightning.data.media.material import Take
+    from apt_lightning.data.store.reader import Store
+
+    limits = {"frames": args.frames, "fps": args.fps or 1, "hop": args.hop or 1, "batch": args.batch}
+    for name, value in limits.items():
+        if value <= 0:
+            raise UsageError(f"expected `--{name}` above 0, but got {value}")
+    sense = sense_of(args.modality, args.reads)
+    limit_threads()
+    choice = Choice(args.encoder, args.weights, sense, tuple(args.layers), _device(args.device), args.allow_download)
+    whole = args.tokens if sense == "words" else args.segment == 0
+    segment = None if sense == "words" else args.segment
+    encoding = Encoding(
+        choice,
+        args.name or args.encoder.partition(":")[0],
+        Take(sense, frames=args.frames, fps=args.fps),
+        None if whole else Pooling(segment, args.hop or segment or 1.0),
+        args.dtype,
+        args.batch,
+        args.workers,
+        args.seconds,
+        args.retry,
+        devices=args.trainer.devices,
+        num_nodes=args.trainer.num_nodes,
+    )
+    found = encode_store(Store.open(args.store), args.modality, encoding)
+    if found is None:
+        say("clips of other processes are still to do; this process's share is done")
+        return 0
+    steps, layers, size = found.values.shape
+    say(
+        f"{args.modality} {found.name}: {found.covered} of {len(found.clips)} clips, {steps} steps of {layers} x {size}"
+        f" {found.values.dtype}, {found.bytes / max(1, found.covered) / 1000:.1f} kB a clip; {found.path}"
+    )
+    for code, count in Counter(fault.code for fault in set_faults(found)).most_common():
+        say(f"  {code}: {count}")
+    return int(bool(lost(found)))
+
+
+def _device(given: str) -> str:
+    if given != "auto":
+        return given
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,1 @@
+"""Encode: pretrained encoders of sound, pictures and words, run once over the clips of a store."""

@@ -1,0 +1,289 @@
+"""From the clips of a store to one named feature set: what is missing or changed is encoded, everything else stays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from apt_lightning.common.errors import UsageError
+from apt_lightning.common.files import digest, locked
+from apt_lightning.common.processes import core_count
+from apt_lightning.data.encoding.encoder import Choice, Encoder, checked, load_encoder
+from apt_lightning.data.encoding.pooling import Pooling, pooled
+from apt_lightning.data.faults import Fault
+from apt_lightning.data.media.material import Material, Take, Taken
+from apt_lightning.data.preparation.pool import Job, Result, Task, run_pool
+from apt_lightning.data.preparation.share import SECONDS
+from apt_lightning.data.store.reader import Store, StoredClip
+from apt_lightning.data.store.rows import Row, status_of
+from apt_lightning.data.store.sequence_shards import SequenceWriter, done_rows, read_row
+from apt_lightning.data.store.sequences import FeatureSet, clips_of, read_set, set_folder, write_set
+
+TAKE = "apt_lightning.data.media.material:take_clip"
+LIMITS = ("timeout", "decoder-crash", "out-of-memory")
+"""Faults of which another try may be free."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What to encode, and how."""
+
+    choice: Choice
+    name: str
+    """Of the feature set."""
+    take: Take
+    pooling: Pooling | None = field(default_factory=Pooling)
+    """Of dense encoders; None keeps every step."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Of the values stored."""
+    batch: int = 8
+    """Clips in one call of the encoder."""
+    workers: int | None = None
+    """Decoding processes; one a core if not given."""
+    seconds: float = SECONDS
+    """Time limit a clip."""
+    retry: bool = False
+    """Open clips again on which a limit was reached or the decoder died."""
+    extract: str = TAKE
+    """``module:function`` that the decoding processes call."""
+    devices: int = 1
+    """Processes of a machine that share the clips, in Lightning's word."""
+    num_nodes: int = 1
+    """Machines that share the clips."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the processes of an encoding agree on."""
+
+    store: Store
+    folder: Path
+    """Of the feature set."""
+    encoder: Encoder
+    specification: dict[str, Any]
+    """Of encoder, material and pooling: its digest is the key of the set."""
+    take: Take
+    pooling: Pooling | None
+    encoding: Encoding
+
+
+def prepared(store: Store, modality: str, encoding: Encoding) -> Plan:
+    """Load the encoder and say what it is to read.
+
+    Raises:
+        UsageError: If it cannot be loaded or does not fit the modality.
+    """
+    encoder = load_encoder(encoding.choice)
+    pooling = encoding.pooling if encoder.reads.dense else None
+    take = Take(encoder.reads.sense, encoder.reads.rate, encoder.reads.side, encoding.take.frames, encoding.take.fps)
+    counts = {"sound": ("rate",), "pictures": ("side", "frames", "fps"), "words": ()}[take.sense]
+    specification = encoder.specification() | {
+        "take": {"sense": take.sense} | {name: value for name, value in asdict(take).items() if name in counts},
+        "pooling": pooling and asdict(pooling),
+        "dtype": encoding.dtype,
+    }
+    folder = set_folder(store.path, modality, encoding.name)
+    return Plan(store, folder, encoder, specification, take, pooling, encoding)
+
+
+def encode_store(store: Store, modality: str, encoding: Encoding) -> FeatureSet | None:
+    """Bring a feature set up to date with the clips of a store; interrupted at any moment, the next call goes on.
+
+    Args:
+        store: A finished store, whose media are opened again.
+        modality: What the set is of.
+        encoding: How.
+
+    Returns:
+        The set; None if clips of other processes are still to do.
+
+    Raises:
+        UsageError: If the encoder cannot be loaded or does not fit the modality.
+        StoreError: If the store cannot be written, or no clip has anything to encode.
+    """
+    plan = prepared(store, modality, encoding)
+    if encoding.devices * encoding.num_nodes == 1:
+        for _ in encode_share(plan, 0, 1):
+            pass
+    else:
+        from apt_lightning.data.preparation.distribute import predict_share
+
+        predict_share(partial(encode_share, plan), encoding.devices, encoding.num_nodes)
+    with locked(plan.folder / "join.lock", blocking=True):
+        return _join(store, plan.folder, plan.specification)
+
+
+def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, None, None]:
+    """Encode the clips of a share that are missing, and yield what became of each once it is in its shard.
+
+    Args:
+        plan: Of :func:`prepared`.
+        rank: Number of this share, from 0.
+        world_size: Number of shares.
+
+    Raises:
+        StoreError: If another process does this share.
+    """
+    store, folder, take, pooling, encoding = plan.store, plan.folder, plan.take, plan.pooling, plan.encoding
+    encoder, specification = plan.encoder, plan.specification
+    key = digest(specification)
+    done = _done(folder, key)
+    own = [clip for i, clip in enumerate(store.clips) if (i + i // world_size) % world_size == rank]
+    tasks = {task.name: task for clip in own if (task := _task(clip, take, done, encoding.retry)) is not None}
+    words = {clip.name: clip.transcript or "" for clip in own}
+    if take.sense == "words":
+        results: Iterator[Result] = (Result(task, "ok", [], "", False) for task in tasks.values())
+    else:
+        workers = encoding.workers or max(1, core_count() // encoding.devices)
+        job = Job(asdict(take), extract=encoding.extract, deliver=True)
+        results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
+    writer = SequenceWriter(folder / "shards" / str(rank), key)
+    bar = tqdm(total=len(tasks), desc=encoding.name, unit="clip", smoothing=0.1, disable=rank > 0 or not tasks)
+    with closing(writer), bar:
+        while batch := list(islice(results, encoding.batch)):
+            materials = {result.task: _material(result, words, take) for result in batch}
+            there = [task for task, material in materials.items() if material is not None]
+            values = dict(zip(there, _values(encoder, [materials[t] for t in there], pooling, encoding), strict=True))
+            for result in batch:
+                array, times, found = values.get(result.task, (np.zeros((0, 0, 0), "<f4"), np.zeros(0), []))
+                faults = [[fault.code, fault.detail] for fault in result.faults] + found
+                size, mtime = _size_and_time(result.task, take)
+                row = {"name": result.task.name, "faults": faults, "size": size, "mtime": mtime}
+                writer.append(row, array, times)
+                bar.update()
+                yield result
+
+
+def _material(result: Result, words: dict[str, str], take: Take) -> Material | None:
+    if take.sense == "words":
+        return Material(words=words[result.task.name])
+    taken = result.extraction
+    return Material(taken.samples, taken.pictures, taken.times) if isinstance(taken, Taken) else None
+
+
+def _values(
+    encoder: Encoder, batch: list[Material | None], pooling: Pooling | None, encoding: Encoding
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[np.float64], list[list[str]]]]:
+    """Values, times and faults of each clip."""
+    encoded = encoder.encode([material for material in batch if material is not None]) if batch else []
+    found: list[tuple[npt.NDArray[Any], npt.NDArray[np.float64], list[list[str]]]] = []
+    for one in map(checked, encoded):
+        steps = one if pooling is None else pooled(one, pooling)
+        with np.errstate(over="ignore"):
+            values = steps.values.astype(encoding.dtype)
+        if np.isfinite(values).all():
+            found.append((values, steps.times, []))
+        else:
+            why = "" if np.isfinite(steps.values).all() else "not in float32 either; "
+            found.append((values[:0], steps.times[:0], [["not-encoded", f"{why}no finite {encoding.dtype}"]]))
+    return found
+
+
+def _task(clip: StoredClip, take: Take, done: dict[str, Row], retry: bool) -> Task | None:
+    """What is to be done for a clip: nothing if it cannot be, or a row fits its file."""
+    if any(fault.code == "quarantined" for fault in clip.faults):
+        return None
+    if take.sense == "words":
+        if not (clip.transcript or "").strip():
+            return None
+        task = Task(clip.name, clip.transcript or "", 0)
+    elif clip.path is None:
+        return None
+    else:
+        task = Task(clip.name, clip.path, _stat(clip.path)[0])
+    row = done.get(clip.name)
+    again = row is not None and retry and any(code in LIMITS for code, _ in row["faults"])
+    fits = row is not None and [row["size"], row["mtime"]] == list(_size_and_time(task, take))
+    return None if fits and not again else task
+
+
+def _size_and_time(task: Task, take: Take) -> tuple[int, int | str]:
+    """What tells a clip's file from a later one; of words, their digest."""
+    return (len(task.path), digest(task.path)) if take.sense == "words" else _stat(task.path)
+
+
+def _stat(path: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _whole(folder: Path, key: str) -> FeatureSet | None:
+    """The set as joined before, if it is of this specification."""
+    if not (folder / "set.json").exists():
+        return None
+    found = read_set(folder)
+    return found if found.key == key else None
+
+
+def _done(folder: Path, key: str) -> dict[str, Row]:
+    whole = _whole(folder, key)
+    joined = {row["name"]: row for row in whole.clips if "mtime" in row} if whole else {}
+    return joined | {name: row for name, (_, row) in done_rows(folder, key).items()}
+
+
+def _join(store: Store, folder: Path, specification: dict[str, Any]) -> FeatureSet | None:
+    """Put the shards of all processes, and what was joined before, into one set in the order of the store."""
+    key = digest(specification)
+    take = Take(**specification["take"])
+    done = _done(folder, key)
+    if any(_task(clip, take, done, retry=False) is not None for clip in store.clips):
+        return None
+    shards, whole = done_rows(folder, key), _whole(folder, key)
+    if whole is not None and not shards and [row["name"] for row in whole.clips] == [c.name for c in store.clips]:
+        return whole
+    before = {} if whole is None else {row["name"]: (row, values, times) for row, values, times in clips_of(whole)}
+
+    def clips() -> Iterable[tuple[Row, npt.NDArray[Any], npt.NDArray[Any]]]:
+        for clip in store.clips:
+            if clip.name in shards:
+                shard, row = shards[clip.name]
+                kept = {name: row[name] for name in ("name", "faults", "size", "mtime")}
+                yield kept, *read_row(shard, row)
+            elif clip.name in before:
+                yield before[clip.name]
+            else:
+                yield {"name": clip.name, "faults": []}, np.zeros((0, 0, 0), "<f4"), np.zeros(0)
+
+    made = write_set(folder, specification, clips())
+    for shard in folder.glob("shards/*"):
+        with locked(shard / "lock", blocking=True):  # another process may be about to close it
+            for file in shard.iterdir():
+                if file.name != "lock":
+                    file.unlink()
+    return made
+
+
+def set_faults(found: FeatureSet) -> list[Fault]:
+    """Every fault of a set's clips."""
+    return [Fault(code, row["name"], detail) for row in found.clips for code, detail in row["faults"]]
+
+
+def lost(found: FeatureSet) -> list[str]:
+    """Clips that an encoder should have and has nothing of, for more than a degraded modality."""
+    return [row["name"] for row in found.clips if status_of(Fault(c, "", d) for c, d in row["faults"]) == "left out"]
+
+
+def sense_of(modality: str, reads: str | None) -> Any:
+    """What an encoder of a modality reads.
+
+    Raises:
+        UsageError: If the modality is of a name of its own and nothing says what it is made of.
+    """
+    known = {"audio": "sound", "visual": "pictures", "face": "pictures", "text": "words"}
+    sense = reads or known.get(modality)
+    if sense is None:
+        raise UsageError(f"say what {modality} is made of: `--reads sound`, `pictures` or `words`")
+    return sense
