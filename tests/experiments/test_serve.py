@@ -92,6 +92,7 @@ def test_what_cannot_be_scored_is_answered_in_words(client):
 def test_pages_load_nothing_and_are_kept_nowhere(client):
     page = client.get("/")
     policy = page.headers["content-security-policy"]
+    assert page.headers["referrer-policy"] == "same-origin"  # else a browser does not tell the origin of its own form
     assert page.headers["cache-control"] == "no-store" and "default-src 'none'" in policy
     nonce = re.search(r"script-src 'nonce-([^']+)'", policy)[1]
     assert page.text.count("<script") == 1 and f'<script nonce="{nonce}">' in page.text
