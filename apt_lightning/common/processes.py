@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may use."""
 
 
 def core_count() -> int:
-    """Cores that this process may use: affinity and the quota of a container counted in (joblib).
+    """Cores that this process may use: affinity and the quota of a container counted in.
 
-    ``LOKY_MAX_CPU_COUNT`` lowers it.
+    The count is that of ``joblib.cpu_count``, whose import costs more than scoring a clip. ``LOKY_MAX_CPU_COUNT``
+    lowers it.
     """
-    from joblib import cpu_count
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota(), int(os.environ.get("LOKY_MAX_CPU_COUNT", cores)))))
 
-    return int(cpu_count())
+
+def _quota() -> float:
+    """Processor time a second of a container: a quota and its period, in one file (cgroup v2) or two (v1)."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((CGROUP / file).read_text() for file in files).split()
+            if float(quota) > 0:
+                return float(quota) / float(period)
+        except (OSError, ValueError):  # absent, or "max"
+            continue
+    return math.inf
 
 
 def limit_threads() -> None:

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from joblib.externals.loky.backend import context
+
+from apt_lightning.common import processes
 
 CODE = """
 import os, sys
@@ -32,3 +35,34 @@ def test_affinity_is_counted():
 
 def test_omp_num_threads_is_the_users_own_word():
     assert cores("free", OMP_NUM_THREADS="7", LOKY_MAX_CPU_COUNT="1") == ["1", "7"]
+
+
+@pytest.mark.parametrize(
+    ("files", "allowed"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        ({}, 64),
+    ],
+)
+def test_the_quota_of_a_container_is_counted_as_joblib_counts_it(files, allowed, tmp_path, monkeypatch):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(processes, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    assert processes.core_count() == allowed
+    real_open, real_exists = open, os.path.exists
+
+    def moved(path):
+        return str(path).replace("/sys/fs/cgroup", str(tmp_path))
+
+    monkeypatch.setattr(context.os.path, "exists", lambda path: real_exists(moved(path)))
+    monkeypatch.setattr("builtins.open", lambda path, *a, **k: real_open(moved(path), *a, **k))
+    assert context.cpu_count() == allowed
