@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from apt_lightning.common.configs import find_config_options
+from apt_lightning.common.configs import NO_STAGE, find_config_options
 from apt_lightning.common.console import never_fail_on_characters, say
-from apt_lightning.common.errors import AptError
+from apt_lightning.common.errors import AptError, UsageError
+from apt_lightning.common.usage import explain, nearest, plain_words
 from apt_lightning.common.version import __version__
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ COMMANDS = {
 }
 LIGHTNING = ("fit", "validate", "test", "predict")
 """Commands that LightningCLI parses itself."""
+
+NAME_A_STAGE = ("--config", "-c", "--model", "--model.class_path", "--ckpt_path", "--print_config", "--help", "-h")
+"""Options one of which `fit` needs."""
 
 GO_ON = ("synthesize", "prepare", "fit", "run", "ablate", "sweep")
 """Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
@@ -123,14 +128,18 @@ def dispatch(words: list[str]) -> int:
         say(f"apt: error: no command {name!r}; {hint}", error=True)
         return 2
     if name in LIGHTNING:
+        if name == "fit" and not any(nearest(word.partition("=")[0], NAME_A_STAGE) for word in rest):
+            raise UsageError(NO_STAGE)  # at once: Lightning's import takes seconds
         from apt_lightning.training.fit import run_lightning
 
         return run_lightning([name, *rest])
     module, parser = command_parser(name)
     try:
-        args = parser.parse_args(rest)
-    except SystemExit as stop:  # argparse's way to end after --help (0) or a usage error (2)
+        args = parser.parse_args(plain_words(rest, parser._actions))
+    except SystemExit as stop:  # argparse's way to end after --help
         return int(stop.code or 0)
+    except ArgumentError as error:
+        raise UsageError(explain(error.message, f"apt {name}", parser._option_string_actions)) from error
     return int(module.run(args))
 
 
@@ -144,6 +153,8 @@ def command_parser(name: str) -> tuple[ModuleType, ArgumentParser]:
         prog=f"apt {name}",
         description=f"{module.__doc__}\n",
         formatter_class=jsonargparse.DefaultHelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     module.add_arguments(parser)
     return module, parser

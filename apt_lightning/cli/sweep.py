@@ -11,6 +11,7 @@ from typing import Any
 import jsonargparse
 
 from apt_lightning.common.console import say
+from apt_lightning.common.errors import UsageError
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -26,8 +27,12 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Search, or do one trial."""
+    parameters = {f"{part}.{key}": value for part in ("model", "data") for key, value in args[part].items()}
+    if args.trial == (args.config is not None) or (parameters and not args.trial):
+        raise UsageError("give either a sweep YAML, or `--trial` with the flags of one trial")
+    if args.trials < 1:
+        raise UsageError(f"`--trials` must be 1 or more, but is {args.trials}")
     from apt_lightning.common.configs import find_config
-    from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.sweep.sweep import (
         BEST_FOLDER,
         PLOT,
@@ -38,11 +43,6 @@ def run(args: jsonargparse.Namespace) -> int:
         sweep_settings,
     )
 
-    parameters = {f"{part}.{key}": value for part in ("model", "data") for key, value in args[part].items()}
-    if args.trial == (args.config is not None) or (parameters and not args.trial):
-        raise UsageError("give either a sweep YAML, or `--trial` with the flags of one trial")
-    if args.trials < 1:
-        raise UsageError(f"`--trials` must be 1 or more, but is {args.trials}")
     if args.trial:
         settings, _ = sweep_settings(args.run)
         figures = run_trial(settings, parameters)

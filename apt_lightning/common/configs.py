@@ -10,6 +10,11 @@ from apt_lightning.common.errors import UsageError
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 """Folder of the YAML files in the package; in a clone a link to the one at the top."""
 
+NO_STAGE = (
+    "no stage is given; `apt fit --config stage1_audio.yaml --data.store STORE` trains the first, and there are"
+    " stage1_visual.yaml, stage1_text.yaml, stage2.yaml, stage3.yaml, stage4.yaml; `--ckpt_path FILE` goes on with one"
+)
+
 
 def find_config(name: str | os.PathLike[str]) -> Path:
     """The file or folder of this name: the user's own if it is there, else the package's.

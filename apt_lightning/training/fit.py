@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentError
 from contextlib import suppress
 from inspect import signature
 from pathlib import Path
@@ -12,12 +13,15 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
+from apt_lightning.common.configs import NO_STAGE
 from apt_lightning.common.console import interruptible, quiet, say
 from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
 from apt_lightning.common.files import write_text
 from apt_lightning.common.processes import limit_threads
+from apt_lightning.common.usage import explain, plain_words
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.overview import report_stage
@@ -91,6 +95,10 @@ class AptCLI(LightningCLI):
             run=run,
         )
 
+    @override
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        return super().init_parser(exit_on_error=False, allow_abbrev=False, **kwargs)
+
     @staticmethod
     @override
     def subcommands() -> dict[str, set[str]]:
@@ -138,7 +146,14 @@ class AptCLI(LightningCLI):
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        super().parse_arguments(parser, args)
+        command, *words = cast("list[str]", args)
+        own = self._subcommand_parsers[command]
+        args = [command, *plain_words(words, own._actions, stage_lists())]
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            options = [*own._option_string_actions, *stage_options()]
+            raise UsageError(explain(error.message, f"apt {command}", options)) from error
         self._file: StageFile | None = None
         subcommand = self.config.get("subcommand")
         if not subcommand:
@@ -155,7 +170,7 @@ class AptCLI(LightningCLI):
             config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
         if config.ckpt_path is None:
             if config.model is None:
-                raise UsageError("no stage is given: add `--config configs/STAGE.yaml`, or `--ckpt_path FILE`")
+                raise UsageError(NO_STAGE)
             return
         if not Path(config.ckpt_path).is_file():
             raise CheckpointError(
@@ -179,11 +194,11 @@ class AptCLI(LightningCLI):
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._model_type.of_file(self._file) if self._file else self._get(self.config_init, "model")
             self.trainer = self.instantiate_trainer()
-        except ValueError as error:  # jsonargparse wraps what a constructor raises
+        except (ValueError, MisconfigurationException) as error:
             cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, AptError):
+            while cause is not None and not isinstance(cause, AptError):  # jsonargparse wraps what a constructor raises
                 cause = cause.__cause__
-            raise cause or error from None
+            raise cause or UsageError(str(error)) from error
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -199,6 +214,8 @@ class AptCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         folder = self._folder
         patience = self._get(self.config, "patience")
+        if patience is not None and patience < 0:
+            raise UsageError(f"`--patience` must be 0 or more epochs, or null for never, but is {patience}")
         if config["overfit_batches"]:
             raise UsageError(
                 "`--trainer.overfit_batches` puts another sampler in place of ours, which draws whole batches; use"
@@ -336,9 +353,18 @@ def lightning_parsers() -> dict[str, LightningArgumentParser]:
 
 def stage_options() -> list[str]:
     """Flags of the stages' own settings, which follow from the class that ``--model`` or a YAML names."""
+    return [f"--model.{name}" for name in sorted(_stage_settings())]
+
+
+def stage_lists() -> list[str]:
+    """Those of :func:`stage_options` that take a list."""
+    return [f"--model.{name}" for name, kind in _stage_settings().items() if "list[" in kind]
+
+
+def _stage_settings() -> dict[str, str]:
+    """Names of the stages' settings to their annotations."""
     stages = (ModalityModule, FusionModule, SiameseModule, FinalModule)
-    names = {name for stage in stages for name in signature(stage).parameters}
-    return [f"--model.{name}" for name in sorted(names)]
+    return {name: str(p.annotation) for stage in stages for name, p in signature(stage).parameters.items()}
 
 
 def run_lightning(words: list[str]) -> int:
