@@ -177,7 +177,8 @@ def run(settings: RunSettings, units: Sequence[Unit] | None = None) -> list[Job]
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK):
-        write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings)})
+        paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
+        write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})
         complete(jobs, settings.isolate)
     return jobs
 
@@ -229,7 +230,21 @@ def read_settings(out: str | os.PathLike[str]) -> RunSettings:
         known = {item.name: content[item.name] for item in fields(RunSettings)}
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{os.fspath(out)} is no run folder: it has no {RUN}; `apt run` makes one") from None
-    return RunSettings(**known | {"out": os.fspath(out)})
+    paths = {name: _found(known[name], Path(out)) for name in ("store", "stages", "overlay")}
+    return RunSettings(**known | paths | {"out": os.fspath(out)})
+
+
+def _kept(path: str | None, out: Path) -> str | None:
+    """A path as it is kept in a run: relative to the run where both may move together, else absolute."""
+    if path is None or not Path(path).exists():  # a name of the package's configs
+        return path
+    place, around = Path(path).resolve(), out.resolve().parent
+    return os.path.relpath(place, out.resolve()) if place.is_relative_to(around) else str(place)
+
+
+def _found(path: str | None, out: Path) -> str | None:
+    """A path that :func:`_kept` wrote; from the working folder where it is not there, as version 0.1 wrote it."""
+    return str(out / path) if path and (out / path).exists() else path
 
 
 def _key(path: Path) -> str | None:

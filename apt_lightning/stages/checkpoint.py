@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.files import replacing
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.names import command_of, fits, is_stage
 from apt_lightning.stages.plain_file import PlainFileError, read_plain
 from apt_lightning.stages.upgrade import upgrade
@@ -53,12 +54,13 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     """Read a checkpoint and check what it claims to be, see :func:`read_checkpoint`.
 
     Args:
-        path: Checkpoint file.
+        path: Checkpoint file, or a folder as of :func:`~apt_lightning.stages.find.find_checkpoint`.
         stages: Stage names that are allowed; any if none is given.
 
     Raises:
         CheckpointError: If the file is absent, damaged, not ours, of another stage, or of another trait order.
     """
+    path = find_checkpoint(path)
     content = read_checkpoint(path, *stages)
     entry = content["apt"]
     return StageFile(

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 from apt_lightning.common.configs import NO_STAGE
@@ -30,6 +31,7 @@ from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import StageFile, read_stage, update_metadata
 from apt_lightning.stages.final import FinalModule
+from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import BEST, LAST
@@ -39,7 +41,7 @@ from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, Res
 from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.precision import best_precision
-from apt_lightning.training.run_folder import CONFIG, check_free, clear, held, is_dry_run
+from apt_lightning.training.run_folder import CONFIG, PATHS, check_free, clear, held, is_dry_run, settings_of
 
 __all__ = ["AptCLI", "FinalModule", "FusionModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
@@ -70,6 +72,8 @@ class LoggedConfig(SaveConfigCallback):
         settings = {k: None if k in ("encoder", "upstream") else v for k, v in pl_module.hparams.items()}
         content["model"] = {"class_path": type(pl_module).__qualname__, "init_args": settings}
         content |= {"overwrite": False, "ckpt_path": None}  # who trains again from it means a new training
+        data = content["data"]
+        data |= {name: str(Path(data[name]).resolve()) for name in PATHS if data.get(name)}
         write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(content)
@@ -147,27 +151,12 @@ class AptCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         command, *words = cast("list[str]", args)
-        own = self._subcommand_parsers[command]
-        args = [command, *plain_words(words, own._actions, stage_lists())]
-        try:
-            super().parse_arguments(parser, args)
-        except ArgumentError as error:
-            options = [*own._option_string_actions, *stage_options()]
-            raise UsageError(explain(error.message, f"apt {command}", options)) from error
+        words = plain_words(words, self._subcommand_parsers[command]._actions, stage_lists())
+        config = self._parse([command, *words])
+        before = settings_of(Path(config.ckpt_path).parent, command) if config.ckpt_path else None
+        if before:  # what is not given now is as it was in the training
+            config = self._parse([command, f"--config={before}", *words])
         self._file: StageFile | None = None
-        subcommand = self.config.get("subcommand")
-        if not subcommand:
-            return
-        config = self.config[subcommand]
-        config.weights_only = True
-        if subcommand == "test":
-            config.verbose = False  # our own tables say the same, with intervals
-        if config.ckpt_path == "last":
-            last = Path(config.run_dir or "runs/stage", LAST)
-            config.ckpt_path = str(last) if last.is_file() or subcommand != "fit" else None
-        config.run_dir = config.run_dir or (str(Path(config.ckpt_path).parent) if config.ckpt_path else "runs/stage")
-        if subcommand != "fit":
-            config.ckpt_path = config.ckpt_path or str(Path(config.run_dir, BEST))
         if config.ckpt_path is None:
             if config.model is None:
                 raise UsageError(NO_STAGE)
@@ -178,10 +167,33 @@ class AptCLI(LightningCLI):
                 " or give another with `--ckpt_path`"
             )
         self._file = read_stage(config.ckpt_path)
-        asked = parser.parse_args(cast("list[str] | None", args), defaults=False)[subcommand].get("model")
+        store = f"--data.store={config.data.store}"  # which may not be missing
+        asked = parser.parse_args([command, store, *words], defaults=False)[command].get("model")
         imported = None if asked is None else import_class(asked.class_path)
         self._model_type = model_class(self._file, asked, imported)
         config.model = None
+
+    def _parse(self, args: list[str]) -> Namespace:
+        """Settings of the command, with the files that are meant by ``--ckpt_path`` and ``--run_dir``."""
+        command = args[0]
+        try:
+            super().parse_arguments(self.parser, args)
+        except ArgumentError as error:
+            options = [*self._subcommand_parsers[command]._option_string_actions, *stage_options()]
+            raise UsageError(explain(error.message, f"apt {command}", options)) from error
+        config: Namespace = self.config[command]
+        config.weights_only = True
+        if command == "test":
+            config.verbose = False  # our own tables say the same, with intervals
+        folder = Path(config.run_dir or "runs/stage")
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(folder / LAST) if (folder / LAST).is_file() or command != "fit" else None
+        elif config.ckpt_path and command == "fit" and Path(config.ckpt_path).is_dir():
+            config.ckpt_path = str(Path(config.ckpt_path, LAST))
+        elif command != "fit":
+            config.ckpt_path = find_checkpoint(config.ckpt_path or folder)
+        config.run_dir = config.run_dir or str(Path(config.ckpt_path).parent if config.ckpt_path else folder)
+        return config
 
     @override
     def _parse_ckpt_path(self) -> None:

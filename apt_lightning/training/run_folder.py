@@ -21,6 +21,8 @@ CONFIG = "config.yaml"
 LOCK = "run.lock"
 _TABLES = ("predictions_*.csv", "statistics.json", "retrieval_*.csv", "embeddings_*.npz", "embeddings_*.png")
 _FILES = (BEST, LAST, METRICS, CONFIG, *_TABLES, "tensorboard", "wandb")
+PATHS = ("store", "folds")
+"""Settings of the data that are files or folders; kept as absolute paths."""
 _FREE = ("num_workers", "eval_batch_size", "store")
 """Settings of the data that may change when a training goes on: a store may move."""
 
@@ -82,11 +84,30 @@ def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: di
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         raise UsageError(f"{folder / CONFIG} is damaged; delete it to go on all the same") from None
     for name, (now, then) in pairs.items():
+        if name == "data.folds" and now and then:
+            now, then = (str(Path(path).resolve()) for path in (now, then))
         if now != then and name.removeprefix("data.") not in _FREE:
             raise UsageError(
                 f"`--{name}` is {now} here and {then} in {folder}: a training goes on with its own settings; drop it,"
                 " add `--overwrite=true` to train anew, or give another `--run_dir`"
             )
+
+
+def settings_of(folder: Path, command: str) -> str | None:
+    """What a training that is there was told, as YAML for ``--config``; None where nothing is known.
+
+    Args:
+        folder: Run folder.
+        command: ``fit`` goes on with all of it; another takes the data, as far as they still lie where they were.
+    """
+    try:
+        content = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        data = {key: x for key, x in content["data"].items() if key not in PATHS or (x and Path(x).exists())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return None
+    own = ("model", "ckpt_path", "weights_only", "overwrite", "run_dir")
+    kept = {key: x for key, x in content.items() if key not in own} if command == "fit" else {}
+    return str(yaml.safe_dump(kept | {"data": data}))
 
 
 def clear(folder: Path) -> None:

@@ -2,15 +2,18 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
-from apt_lightning.common.errors import StoreError, UsageError
+from apt_lightning.common.errors import CheckpointError, StoreError, UsageError
 from apt_lightning.common.files import locked
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.runner import RunSettings, _found, _kept, run
+from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.training.run_folder import LOCK
 
 
@@ -126,3 +129,46 @@ def test_going_on_keeps_the_patience_that_is_asked_for(stage1):
     assert main(["fit", *words, "--ckpt_path=last", "--trainer.max_epochs=2", "--patience=7"]) == 0
     states = torch.load(folder / "last.ckpt", weights_only=True)["callbacks"]
     assert [state["patience"] for name, state in states.items() if name.startswith("EarlyStopping")] == [7]
+
+
+def test_a_training_goes_on_with_its_own_settings_and_nothing_else_given(stage1, tmp_path, monkeypatch):
+    folder, words = stage1
+    assert main(["fit", *words, "--overwrite=true", "--model.lr=0.003", "--data.seed=5"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--ckpt_path=stage1_audio/last.ckpt", "--trainer.max_epochs=2"]) == 0
+    after = torch.load(folder / "last.ckpt", weights_only=True)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    assert settings["data"]["batch_size"] == 8 and settings["data"]["seed"] == 5 and settings["patience"] == 20
+    assert after["hyper_parameters"]["lr"] == 0.003 and after["epoch"] == 1
+    assert len(list(csv.DictReader((folder / "metrics.csv").open()))) == 2
+
+
+def test_a_run_stands_for_its_last_stage_and_knows_its_store(feature_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["test", f"--ckpt_path={feature_run}", f"--run_dir={tmp_path / 'out'}", *QUICK[:1]]) == 0
+    assert "stage4/best.ckpt" in capsys.readouterr().out
+    table = "predictions_test.csv"
+    assert (tmp_path / "out" / table).read_bytes() == (feature_run / "seed42" / "stage4" / table).read_bytes()
+
+
+def test_the_checkpoint_that_a_folder_stands_for(tmp_path):
+    stages = ["seed10/stage4", "seed9/stage2", "seed9/stage4", "seed9/stage2_av", "seed9/stage1_audio"]
+    for stage in stages:
+        (tmp_path / stage).mkdir(parents=True)
+        (tmp_path / stage / "best.ckpt").touch()
+    assert find_checkpoint(tmp_path) == str(tmp_path / "seed9/stage4/best.ckpt")
+    (tmp_path / "seed9/stage4/best.ckpt").unlink()
+    assert find_checkpoint(tmp_path / "seed9") == str(tmp_path / "seed9/stage2/best.ckpt")
+    assert find_checkpoint(tmp_path / "seed9/stage2_av") == str(tmp_path / "seed9/stage2_av/best.ckpt")
+    with pytest.raises(CheckpointError, match=r"holds no best\.ckpt"):
+        find_checkpoint(tmp_path / "seed9" / "stage4")
+
+
+def test_a_run_that_is_moved_with_its_store_finds_it(tmp_path, monkeypatch):
+    (tmp_path / "demo/store").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    kept = _kept("demo/store", Path("demo/run"))
+    assert kept == "../store" and _kept("configs", Path("demo/run")) == "configs"
+    (tmp_path / "demo").rename(tmp_path / "moved")
+    (tmp_path / "moved/run").mkdir()
+    assert Path(_found(kept, Path("moved/run"))).resolve() == tmp_path / "moved/store"
