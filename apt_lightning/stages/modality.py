@@ -17,6 +17,7 @@ from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import TokenEncoder, VectorEncoder, build
 from apt_lightning.stages.distributed import share_of_mean
 from apt_lightning.stages.names import stage1
+from apt_lightning.stages.ranges import check_ranges
 from apt_lightning.stages.regression import RegressionModule
 
 
@@ -74,6 +75,7 @@ class ModalityModule(RegressionModule):
         super().__init__(loss, lr, final_lr, weight_decay)
         self.save_hyperparameters(ignore="loss")
         self.save_hyperparameters({"loss": asdict(loss)})  # plain data
+        check_ranges(self.hparams)
         self.modality = modality
         self.backbone = backbone
         self.hidden_dims = hidden_dims
