@@ -26,7 +26,7 @@ test: install ## Lint, types, doctests and the quick test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m 'not slow and not gpu'
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile -m 'not slow and not gpu'
 
 test-slow: install ## The slow tests too
 	$(BIN)/pytest -q -m 'not gpu'

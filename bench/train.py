@@ -27,8 +27,8 @@ from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.frozen import FrozenFeatures
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint
-from apt_lightning.training.fit import TRAINER_DEFAULTS, best_checkpoint
+from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, best_checkpoint
+from apt_lightning.training.fit import TRAINER_DEFAULTS
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "audio": {"kind": "vector", "dim": 88, "hidden_dims": [1024], "output_dim": 256},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import jsonargparse
 
-from apt_lightning.cli.run import add_arguments, settings_of
+from apt_lightning.cli.run import add_settings as add_arguments
+from apt_lightning.cli.run import settings_of
 from apt_lightning.common.console import say, say_json
 
 __all__ = ["add_arguments", "run"]

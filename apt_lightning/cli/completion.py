@@ -32,7 +32,8 @@ def _option_names() -> argparse.ArgumentParser:
     import shtab
 
     from apt_lightning.cli import COMMANDS, LIGHTNING, command_parser
-    from apt_lightning.training.fit import lightning_parsers, stage_options
+    from apt_lightning.training.fit import lightning_parsers
+    from apt_lightning.training.stage_settings import stage_options
 
     parser = argparse.ArgumentParser(prog="apt", add_help=False)
     commands = parser.add_subparsers()

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt run``."""
+    add_settings(parser)
+    parser.add_argument("--share", type=str | None, help="I/N: train every N-th seed and fold, for job arrays")
+
+
+def add_settings(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare those that say what a run is."""
     from apt_lightning.experiments.runner import RunSettings
 
     parser.add_argument("--config", action="config", help="YAML with any of the options below.")
@@ -22,7 +28,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 
 def settings_of(args: jsonargparse.Namespace) -> RunSettings:
-    """Read the options that :func:`add_arguments` declares.
+    """Read the options that :func:`add_settings` declares.
 
     Raises:
         UsageError: If one that is needed is missing.
@@ -30,7 +36,7 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
     from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.runner import RunSettings
 
-    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json")}
+    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json", "share")}
     try:
         return RunSettings(**values)
     except TypeError as error:
@@ -44,7 +50,10 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.experiments.runner import run as run_stages
 
     settings = settings_of(args)
-    run_stages(settings)
+    run_stages(settings, share=args.share)
+    if args.share:
+        say(f"share {args.share} is complete; when all are, the same command without it prints the tables")
+        return 0
     results = read_run(settings.out)
     say("".join(f"\n{results_table(results, metric)}\n" for metric in ("1-MAE", "CCC", "low", "high")))
     systems = {name: [scores.to_dict() for scores in runs] for name, runs in results.scores.items()}

@@ -12,6 +12,7 @@ import jsonargparse
 
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
+from apt_lightning.experiments.sweep.search_space import plain_number
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -27,7 +28,9 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def run(args: jsonargparse.Namespace) -> int:
     """Search, or do one trial."""
-    parameters = {f"{part}.{key}": value for part in ("model", "data") for key, value in args[part].items()}
+    parameters = {
+        f"{part}.{key}": plain_number(value) for part in ("model", "data") for key, value in args[part].items()
+    }
     if args.trial == (args.config is not None) or (parameters and not args.trial):
         raise UsageError("give either a sweep YAML, or `--trial` with the flags of one trial")
     if args.trials < 1:
@@ -37,7 +40,7 @@ def run(args: jsonargparse.Namespace) -> int:
         BEST_FOLDER,
         PLOT,
         TRIALS,
-        report_to_wandb,
+        agents_run,
         run_trial,
         sweep,
         sweep_settings,
@@ -45,10 +48,11 @@ def run(args: jsonargparse.Namespace) -> int:
 
     if args.trial:
         settings, _ = sweep_settings(args.run)
-        figures = run_trial(settings, parameters)
+        with agents_run(parameters) as tell:
+            figures = run_trial(settings, parameters)
+            tell(figures)
         for name, value in figures.items():
             say(f"{name} {value:.5f}")
-        report_to_wandb(parameters, figures)
         return 0
     folder, table = sweep(find_config(args.config), args.run, args.trials, args.seed)
     say(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")

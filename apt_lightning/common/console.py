@@ -166,6 +166,7 @@ def quiet() -> None:
         "LightningCLI's args parameter is intended",  # our entry point passes the words itself
         "The '.*dataloader' does not have many workers",  # only frames need workers
         "Found .* module.* in eval mode at the start of training",  # frozen parts are
+        "There is a wandb run already in progress",  # the agent's, in a trial of a sweep
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed from",  # another run folder than the checkpoint's may be written
         "The given NumPy array is not writable",  # memory-mapped, and never written

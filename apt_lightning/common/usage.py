@@ -150,7 +150,7 @@ def _no_class(found: re.Match[str], message: str, *_: object) -> str:
         return (
             f"`--{'.'.join(key)}` cannot be {found[1]!r}: it takes a class, as `class_path:` and `init_args:` in a YAML"
         )
-    known = ("ModalityModule", "FusionModule", "SiameseModule")
+    known = ("ModalityModule", "FusionModule", "SiameseModule", "FinalModule", "JointModule")
     close = get_close_matches(found[1], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"stages are {', '.join(known)}"
     return f"`--model` is {found[1]}, which is no stage; {hint}"

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -155,15 +156,34 @@ def is_done(job: Job) -> bool:
     return _key(job.folder / DONE) == job.key
 
 
-def run(settings: RunSettings, units: Sequence[Unit] | None = None) -> list[Job]:
+def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
+    """Jobs of every N-th seed and fold, of which the stages stay together.
+
+    Args:
+        jobs: Of a run.
+        share: ``I/N``, I from 1 to N.
+
+    Raises:
+        UsageError: If it is no such pair.
+    """
+    number, _, count = share.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"`--share` must be I/N with I from 1 to N, such as 2/5, but is {share!r}")
+    folders = list(dict.fromkeys(job.folder.parent for job in jobs))
+    chosen = folders[int(number) - 1 :: int(count)]
+    return [job for job in jobs if job.folder.parent in chosen]
+
+
+def run(settings: RunSettings, units: Sequence[Unit] | None = None, share: str | None = None) -> list[Job]:
     """Train, validate and test every unit that is not done.
 
     Args:
         settings: What to train.
         units: Which units, each after those that it needs; those of the paper's Table 1 if not given.
+        share: Which seeds and folds, see :func:`share_of`; processes with other shares may train at the same time.
 
     Returns:
-        All jobs, done.
+        The jobs, done.
 
     Raises:
         UsageError: If this is one of several processes that train together.
@@ -177,7 +197,14 @@ def run(settings: RunSettings, units: Sequence[Unit] | None = None) -> list[Job]
     jobs = list(plan(settings, units or run_units(settings.modalities or ())))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / LOCK), logged(out / LOG_FILE):
+    log = LOG_FILE
+    if share is not None:
+        jobs = share_of(jobs, share)
+        log = f"{share.replace('/', 'of')}_{LOG_FILE}"
+    with ExitStack() as stack:
+        for folder in [out] * (share is None) + sorted({job.folder.parent for job in jobs}):
+            stack.enter_context(locked(folder / LOCK))
+        stack.enter_context(logged(out / log))
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
         write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})
         complete(jobs, settings.isolate)

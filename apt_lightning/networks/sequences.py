@@ -51,7 +51,7 @@ class SequenceEncoder(nn.Module):
         scaled = (values - self.mean) / self.sd
         step = torch.arange(values.shape[1], device=values.device)
         joined = []
-        for k, part in enumerate(scaled.split(self.sizes, dim=-1)):
+        for k, part in enumerate(torch.split(scaled, self.sizes, dim=-1)):
             counts = step < length[:, k : k + 1]
             layered = part.where(counts[..., None], 0).unflatten(-1, self.shapes[k])
             mixed = torch.einsum("btld,l->btd", layered, self.mixes[k].softmax(dim=0))

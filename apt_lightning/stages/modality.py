@@ -19,6 +19,7 @@ from apt_lightning.networks import SequenceEncoder, TokenEncoder, VectorEncoder,
 from apt_lightning.stages.distributed import share_of_mean
 from apt_lightning.stages.metric import MetricTerm, MetricTerms
 from apt_lightning.stages.names import stage1
+from apt_lightning.stages.ranges import check_ranges
 from apt_lightning.stages.regression import RegressionModule
 
 
@@ -84,6 +85,7 @@ class ModalityModule(RegressionModule):
         super().__init__(loss, lr, final_lr, weight_decay)
         self.save_hyperparameters(ignore=["loss", "metric"])
         self.save_hyperparameters({"loss": asdict(loss), "metric": asdict(metric)})  # plain data
+        check_ranges(self.hparams)
         self.metric_weight = metric_weight
         self.metric = MetricTerm(metric) if metric_weight else None
         self.modality = modality

@@ -23,6 +23,7 @@ from apt_lightning.networks import ModalityEncoders, SiameseNet, build
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.distributed import Rows, gather, gather_rows, process_share
 from apt_lightning.stages.names import STAGE3
+from apt_lightning.stages.ranges import check_ranges
 from apt_lightning.stages.upstream import modality_encoders
 
 
@@ -79,6 +80,7 @@ class SiameseModule(BaseModule):
     ) -> None:
         super().__init__(lr, final_lr, weight_decay)
         self.save_hyperparameters()
+        check_ranges(self.hparams)
         if upstream is not None:
             self.encoders = ModalityEncoders(upstream["encoders"])
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import write_csv
+from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import read_checkpoint, write_atomically
 from apt_lightning.stages.names import BEST, LAST
 
@@ -194,3 +195,9 @@ class TrainingBar(ProgressBar):
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
+
+
+def best_checkpoint(folder: Path, model: BaseModule) -> ModelCheckpoint:
+    """The callback that keeps ``best.ckpt`` in a run folder."""
+    name = BEST.removesuffix(".ckpt")
+    return ModelCheckpoint(folder, name, model.monitor, mode=model.mode, enable_version_counter=False)

@@ -4,45 +4,39 @@ from __future__ import annotations
 
 from argparse import ArgumentError
 from contextlib import suppress
-from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 from apt_lightning.common.configs import NO_STAGE
 from apt_lightning.common.console import interruptible, quiet, say
-from apt_lightning.common.errors import AptError, CheckpointError, DataError, UsageError
-from apt_lightning.common.files import write_text
+from apt_lightning.common.errors import AptError, CheckpointError, UsageError
 from apt_lightning.common.processes import limit_threads
 from apt_lightning.common.usage import explain, plain_words
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
-from apt_lightning.evaluation.conformal import Conformal, fit_conformal
-from apt_lightning.evaluation.overview import report_stage
-from apt_lightning.evaluation.predictions import read_predictions, write_predictions, write_statistics
-from apt_lightning.evaluation.retrieval import retrieval_table
 from apt_lightning.stages.base import BaseModule
-from apt_lightning.stages.checkpoint import StageFile, read_stage, update_metadata
+from apt_lightning.stages.checkpoint import StageFile, read_stage
 from apt_lightning.stages.final import FinalModule
 from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.joint import JointModule
 from apt_lightning.stages.modality import ModalityModule
-from apt_lightning.stages.names import BEST, LAST
-from apt_lightning.stages.regression import RegressionModule
+from apt_lightning.stages.names import LAST
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar
+from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar, best_checkpoint
 from apt_lightning.training.contradictions import import_class, model_class
-from apt_lightning.training.outputs import write_embeddings, write_retrieval
+from apt_lightning.training.loggers import close, make_loggers
+from apt_lightning.training.passes import finish, write_pass
 from apt_lightning.training.precision import best_precision
-from apt_lightning.training.run_folder import CONFIG, DATA_PATHS, check_free, clear, held, is_dry_run, settings_of
+from apt_lightning.training.run_folder import check_free, held, is_dry_run, settings_of
+from apt_lightning.training.saved_config import LoggedConfig
+from apt_lightning.training.stage_settings import stage_lists, stage_options
 
 __all__ = ["AptCLI", "FinalModule", "FusionModule", "JointModule", "ModalityModule", "SiameseModule", "run_lightning"]
 
@@ -53,31 +47,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "use_distributed_sampler": False,  # IndexBatches shares clips between ranks itself
 }
-
-
-class LoggedConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` of a training as it begins, in place of an earlier one's files; tells the loggers."""
-
-    @override
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        pass  # Lightning writes here, before it is known that the training can begin
-
-    @override
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero:
-            return
-        folder = Path(self.config.run_dir)
-        if self.config.overwrite:
-            clear(folder)
-        content = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        settings = {k: None if k in ("encoder", "upstream") else v for k, v in pl_module.hparams.items()}
-        content["model"] = {"class_path": type(pl_module).__qualname__, "init_args": settings}
-        content |= {"overwrite": False, "ckpt_path": None}  # who trains again from it means a new training
-        data = content["data"]
-        data |= {name: str(Path(data[name]).resolve()) for name in DATA_PATHS if data.get(name)}
-        write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False))
-        for logger in trainer.loggers:
-            logger.log_hyperparams(content)
 
 
 class AptCLI(LightningCLI):
@@ -148,6 +117,8 @@ class AptCLI(LightningCLI):
             default=[],
             help="Loggers besides metrics.csv. WANDB_MODE=offline needs no account.",
         )
+        parser.add_argument("--log_model", type=bool, default=False, help="Send best.ckpt to W&B as an artifact.")
+        parser.add_argument("--log_predictions", type=bool, default=False, help="Log the predictions as a table.")
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -206,6 +177,8 @@ class AptCLI(LightningCLI):
             self.config_init = self.parser.instantiate_classes(self.config)
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._model_type.of_file(self._file) if self._file else self._get(self.config_init, "model")
+            for part in (self.model, self.datamodule):
+                part._log_hyperparams = False  # LoggedConfig logs all settings, once the folder is clear
             self.trainer = self.instantiate_trainer()
         except (ValueError, MisconfigurationException) as error:
             cause: BaseException | None = error
@@ -219,7 +192,12 @@ class AptCLI(LightningCLI):
         with held(self._folder, self.trainer):
             if subcommand == "fit" and not is_dry_run(self.trainer) and self.trainer.is_global_zero:
                 check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
-            super()._run_subcommand(subcommand)
+            done = False
+            try:
+                super()._run_subcommand(subcommand)
+                done = True
+            finally:
+                close(self.trainer.loggers, failed=not done)
         if is_dry_run(self.trainer) and self.trainer.is_global_zero:
             say("dry run: nothing was written")
 
@@ -257,54 +235,15 @@ class AptCLI(LightningCLI):
             config["precision"] = best_precision(config["accelerator"])
         config["default_root_dir"] = config.get("default_root_dir") or str(folder)
         config["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
-        loggers = self._loggers(folder, self._get(self.config, "log_to"))
+        settings = {**self.config[self.subcommand].as_dict(), "subcommand": self.subcommand}
+        loggers = make_loggers(settings["log_to"], folder, model.stage, settings)
         if loggers:
             config["logger"] = loggers
         return super()._instantiate_trainer(config, callbacks)
 
-    @staticmethod
-    def _loggers(folder: Path, names: list[str]) -> list[Logger]:
-        loggers: list[Logger] = []
-        if "wandb" in names:
-            loggers.append(WandbLogger(name=folder.name, save_dir=folder, project="apt-lightning"))
-        if "tensorboard" in names:
-            try:
-                loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-            except ModuleNotFoundError:
-                raise UsageError("TensorBoard is not installed: pip install 'apt-lightning[tensorboard]'") from None
-        return loggers
-
     @property
     def _folder(self) -> Path:
         return Path(self._get(self.config, "run_dir"))
-
-    def _write(self, split: str, show: bool) -> None:
-        """Write what the last pass over a split found: predictions, or the embedding space of stage 3."""
-        if is_dry_run(self.trainer):
-            return
-        model: BaseModule = self.model
-        if isinstance(model, SiameseModule):
-            if self.trainer.is_global_zero:
-                file = write_embeddings(self._folder, split, model)
-                if split == "all":  # with the training clips among them, figures would mean nothing
-                    say(f"embeddings in {file}")
-                    return
-                figures = write_retrieval(self._folder, split, model, self.trainer.loggers)
-                if show:
-                    say(retrieval_table(figures))
-            return
-        assert isinstance(model, RegressionModule)
-        predictions = model.predictions()
-        if self.trainer.is_global_zero:
-            file = self._folder / f"predictions_{split}.csv"
-            write_predictions(file, predictions)
-            write_statistics(self._folder, model.statistics)
-            if show:
-                say(f"stage {model.stage} of {self.config[self.subcommand].ckpt_path}, {split} split")
-                intervals = model.metadata.get("conformal") if split == "test" else None  # fitted on validation
-                people = {clip.name: clip.demographics for clip in model.data.store.clips}
-                say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
-            say(f"{len(predictions)} clips in {file}")
 
     def after_validate(self) -> None:
         """Write and show the validation figures."""
@@ -318,37 +257,13 @@ class AptCLI(LightningCLI):
         """Write the predictions, or the embeddings of stage 3, of all clips."""
         self._write("all", show=False)
 
+    def _write(self, split: str, show: bool) -> None:
+        shown = self.config[self.subcommand].ckpt_path if show else None
+        write_pass(self._folder, split, self.model, shown, self._get(self.config, "log_predictions"))
+
     def after_fit(self) -> None:
-        """Validate the best epoch once more, keep prediction intervals and the training clips' quantiles in it."""
-        best, keepers = self._folder / BEST, self.trainer.checkpoint_callbacks
-        score = next(
-            (k.best_model_score for k in keepers if isinstance(k, ModelCheckpoint) and k.filename == "best"), None
-        )
-        if score is None or not best.is_file():
-            if not is_dry_run(self.trainer) and self.trainer.is_global_zero:
-                say(f"{self._folder / LAST}: trained without validation, so there is no {BEST}")
-            return
-        figure = float(score)
-        epochs = self.trainer.current_epoch
-        self.trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
-        self._write("validation", show=False)
-        clips = self.model.training_clips() if isinstance(self.model, RegressionModule) else None
-        if self.trainer.is_global_zero:
-            if clips is not None:
-                found: dict[str, Any] = {}
-                try:
-                    conformal = fit_conformal(read_predictions(self._folder / "predictions_validation.csv"))
-                    found["conformal"] = conformal.to_dict()
-                except DataError as error:
-                    say(f"no prediction intervals: {error}")
-                update_metadata(best, clips, **found)
-            say(f"{best}: best of {epochs} epochs, {self.model.monitor} {figure:.4f}")
-
-
-def best_checkpoint(folder: Path, model: BaseModule) -> ModelCheckpoint:
-    """The callback that keeps ``best.ckpt`` in a run folder."""
-    name = BEST.removesuffix(".ckpt")
-    return ModelCheckpoint(folder, name, model.monitor, mode=model.mode, enable_version_counter=False)
+        """Validate the best epoch once more, and keep what follows from it."""
+        finish(self._folder, self.model, self.datamodule, self._get(self.config, "log_model"))
 
 
 def lightning_parsers() -> dict[str, LightningArgumentParser]:
@@ -365,22 +280,6 @@ def lightning_parsers() -> dict[str, LightningArgumentParser]:
     with suppress(StopIteration):
         Parsers([])
     return built
-
-
-def stage_options() -> list[str]:
-    """Flags of the stages' own settings, which follow from the class that ``--model`` or a YAML names."""
-    return [f"--model.{name}" for name in sorted(_stage_settings())]
-
-
-def stage_lists() -> list[str]:
-    """Those of :func:`stage_options` that take a list."""
-    return [f"--model.{name}" for name, kind in _stage_settings().items() if "list[" in kind]
-
-
-def _stage_settings() -> dict[str, str]:
-    """Names of the stages' settings to their annotations."""
-    stages = (ModalityModule, FusionModule, SiameseModule, FinalModule, JointModule)
-    return {name: str(p.annotation) for stage in stages for name, p in signature(stage).parameters.items()}
 
 
 def run_lightning(words: list[str]) -> int:

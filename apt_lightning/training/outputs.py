@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
 from apt_lightning.common.files import replacing, write_csv
-from apt_lightning.common.traits import trait_classes
+from apt_lightning.common.traits import SHORT, trait_classes
 from apt_lightning.evaluation.embedding_plot import plot_embeddings
 from apt_lightning.evaluation.retrieval import Retrieval, retrieve
 from apt_lightning.stages.siamese import SiameseModule
+from apt_lightning.training.loggers import log_chart, log_picture, log_table
 
 
 def write_embeddings(folder: Path, split: str, module: SiameseModule) -> Path:
@@ -43,7 +44,7 @@ def write_embeddings(folder: Path, split: str, module: SiameseModule) -> Path:
 
 
 def write_retrieval(folder: Path, split: str, module: SiameseModule, loggers: list[Logger]) -> list[Retrieval]:
-    """Write ``retrieval_<split>.csv`` and the picture ``embeddings_<split>.png``, and log both.
+    """Write ``retrieval_<split>.csv`` and ``embeddings_<split>.png``; log one table, one chart and five pictures.
 
     A clip's own source video is no answer in the retrieval.
 
@@ -61,20 +62,13 @@ def write_retrieval(folder: Path, split: str, module: SiameseModule, loggers: li
     sources = [module.data.store.clips[i].source for i in index]
     figures = retrieve(embeddings, present, classes, module.modalities, sources)
     write_csv(folder / f"retrieval_{split}.csv", Retrieval._fields, figures)
-    picture = folder / f"embeddings_{split}.png"
-    plot_embeddings(picture, embeddings, present, classes, module.modalities)
-    _log(loggers, split, figures, picture)
+    plot_embeddings(folder / f"embeddings_{split}.png", embeddings, present, classes, module.modalities)
+    if loggers:
+        log_table(loggers, f"{split}/retrieval", Retrieval._fields, figures)
+        bars = {f"{f.trait} {f.query} to {f.answer}": f.map_at_r for f in figures if f.queries}
+        log_chart(loggers, f"{split}/retrieval_map_at_r", "trait, query to answer", "MAP@R", bars)
+        for number, trait in enumerate(SHORT):
+            picture = folder / f"embeddings_{split}_{trait}.png"
+            plot_embeddings(picture, embeddings, present, classes, module.modalities, number)
+            log_picture(loggers, f"{split}/embeddings_{trait}", picture)
     return figures
-
-
-def _log(loggers: list[Logger], split: str, figures: list[Retrieval], picture: Path) -> None:
-    values = {f"retrieval_{split}/{f.trait}_{f.query}_{f.answer}_map_at_r": f.map_at_r for f in figures if f.queries}
-    for logger in loggers:
-        logger.log_metrics(values)
-        if isinstance(logger, WandbLogger):
-            logger.log_image(f"embeddings_{split}", [str(picture)])
-        elif isinstance(logger, TensorBoardLogger):
-            from PIL import Image
-
-            pixels = np.asarray(Image.open(picture).convert("RGB"))
-            logger.experiment.add_image(f"embeddings_{split}", pixels, dataformats="HWC")

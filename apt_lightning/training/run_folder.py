@@ -16,10 +16,11 @@ from apt_lightning.common.files import TEMPORARY, locked
 from apt_lightning.common.processes import launched_tasks
 from apt_lightning.stages.names import BEST, LAST, LOCK
 from apt_lightning.training.callbacks import METRICS
+from apt_lightning.training.loggers import RECORD
 
 CONFIG = "config.yaml"
 _TABLES = ("predictions_*.csv", "statistics.json", "retrieval_*.csv", "embeddings_*.npz", "embeddings_*.png")
-_FILES = (BEST, LAST, METRICS, CONFIG, *_TABLES, "tensorboard", "wandb")
+_FILES = (BEST, LAST, METRICS, CONFIG, RECORD, *_TABLES, "tensorboard/*", "wandb/*")
 DATA_PATHS = ("store", "folds")
 """Settings of the data that are files or folders; kept as absolute paths."""
 _FREE = ("num_workers", "eval_batch_size", "store")
@@ -109,10 +110,17 @@ def settings_of(folder: Path, command: str) -> str | None:
     return str(yaml.safe_dump(kept | {"data": data}))
 
 
-def clear(folder: Path) -> None:
-    """Delete what an earlier training and its tests have left."""
+def clear(folder: Path, since: float) -> None:
+    """Delete what an earlier training and its tests have left.
+
+    Args:
+        folder: Run folder.
+        since: Begin of the training that replaces it, seconds since 1970; its loggers have files there already.
+    """
     for pattern in _FILES:
         for path in folder.glob(pattern):
+            if path.lstat().st_mtime >= since:
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

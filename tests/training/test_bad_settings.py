@@ -4,6 +4,8 @@ import pytest
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.common.errors import UsageError
+from apt_lightning.stages.siamese import SiameseModule
 
 
 @pytest.mark.parametrize(
@@ -13,6 +15,11 @@ from apt_lightning.cli import main
         ("--data.store=nowhere", "apt prepare DATA nowhere"),
         ("--data.folds=nowhere.json", "nowhere.json"),
         ("--model.lr=-1", "must be positive"),
+        ("--model.dropout=2", "`--model.dropout` must be 0 or more and below 1, but is 2.0"),
+        ("--model.output_dim=0", "`--model.output_dim` must be 1 or more, but is 0"),
+        ("--patience=-1", "`--patience` must be 0 or more epochs, or null for never, but is -1"),
+        ("--trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1"),
+        ("--trainer.accelerator=tpux", "Available names are"),
         ("--model.hidden_dims=[0]", "layer sizes must be at least 1"),
         ("--model.bell_sigma=0", "bell_sigma"),
         ("--model.modality=smell", "smell"),
@@ -25,3 +32,19 @@ def test_one_line(flag, message, store_dir, tmp_path, capsys):
     assert main(["fit", *words, *QUICK, flag]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed"),
+    [
+        ({"embedding_dim": 0}, "1 or more"),
+        ({"margin": -1.0}, "0 or more"),
+        ({"dropout": 1.0}, "below 1"),
+        ({"base": 2.0}, "between -1 and 1"),
+        ({"beta": 0.0}, "above 0"),
+        ({"alpha": float("nan")}, "above 0"),
+    ],
+)
+def test_a_number_is_checked_before_any_file_is_read(setting, allowed):
+    with pytest.raises(UsageError, match=allowed):
+        SiameseModule(checkpoints={"audio": "nowhere.ckpt"}, **setting)

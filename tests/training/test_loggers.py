@@ -6,6 +6,7 @@ import pytest
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.common.traits import SHORT
 from apt_lightning.experiments.plan import run_units
 
 
@@ -32,5 +33,5 @@ def test_tensorboard_holds_figures_settings_and_the_picture(chain, store_dir, tm
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert "val/loss" in events.Tags()["scalars"]
-    assert any(name.startswith("retrieval_validation/") for name in events.Tags()["scalars"])
-    assert "embeddings_validation" in events.Tags()["images"]
+    assert "validation/retrieval/text_summary" in events.Tags()["tensors"]
+    assert {f"validation/embeddings_{trait}" for trait in SHORT} <= set(events.Tags()["images"])

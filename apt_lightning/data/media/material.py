@@ -89,7 +89,8 @@ def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: 
         ClipError: If the clip has nothing of the kind; its ``code`` says why.
     """
     path = os.fspath(path)
-    samples, pictures, times = np.zeros(0, np.float32), np.zeros((0, 1, 1, 3), np.uint8), []
+    samples, pictures = np.zeros(0, np.float32), np.zeros((0, 1, 1, 3), np.uint8)
+    times: list[float] = []
     with opened(path, name, check_file(path, name)) as container:
         video, sound, _ = demux(container, name, take.rate)
         if take.sense == "sound":

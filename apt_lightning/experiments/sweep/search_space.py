@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 METHODS = ("bayes", "random")
-KEYS = ("program", "command", "name", "description", "method", "metric", "parameters", "project", "entity", "run_cap")
-"""Top-level keys of W&B's form that mean something here or can be passed over without harm."""
+PASSED_OVER = ("program", "command", "name", "description", "project", "entity", "run_cap", "early_terminate")
+"""Top-level keys of W&B's form that are for its server and agents alone."""
+KEYS = (*PASSED_OVER, "method", "metric", "parameters")
 KINDS = ("uniform", "int_uniform", "log_uniform_values", "categorical", "constant")
 """Distributions of W&B's form that are understood."""
 
@@ -67,11 +69,34 @@ def read_search(path: str | os.PathLike[str]) -> Search:
             f"{path}: `metric.name` must be a validation figure of stage 4, such as val/accuracy, but is"
             f" {metric.get('name')!r}; the test split is not for choosing"
         )
-    search = Search(method, metric["name"], metric["goal"] == "maximize", content["parameters"])
+    parameters = plain_number(content["parameters"])
+    search = Search(method, metric["name"], metric["goal"] == "maximize", parameters)
     check_names(search.parameters, f"{path}: ")
     for name, given in search.parameters.items():
         _check_range(f"{path}: {name}", given)
     return search
+
+
+def plain_number(value: Any) -> Any:
+    """A value in which text that is a number is one: ``1e-4``, which YAML 1.1 takes for text.
+
+    Args:
+        value: As read from a YAML or a flag; in lists and mappings each part is treated so.
+
+    Example:
+        >>> plain_number({"min": "1e-4", "values": ["3", "extreme"]})
+        {'min': 0.0001, 'values': [3, 'extreme']}
+    """
+    match value:
+        case dict():
+            return {key: plain_number(part) for key, part in value.items()}
+        case list():
+            return [plain_number(part) for part in value]
+        case str():
+            for kind in (int, float):
+                with suppress(ValueError):
+                    return kind(value)
+    return value
 
 
 def searchable() -> list[str]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,10 +240,20 @@ def _write_best(folder: Path, parameters: Mapping[str, Any], overlay: str | None
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def report_to_wandb(parameters: Mapping[str, Any], figures: Mapping[str, float]) -> None:
-    """Send a trial's figures to the W&B agent that started this process; does nothing without one."""
-    if "WANDB_SWEEP_ID" in os.environ:
-        import wandb
+@contextmanager
+def agents_run(parameters: Mapping[str, Any]) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """The run of the W&B agent that started this process, open while a trial trains: its curves go there.
 
-        with wandb.init(config=dict(parameters)) as logged:
-            logged.log(dict(figures))
+    Args:
+        parameters: Of the trial.
+
+    Yields:
+        Takes the trial's figures, those of the best epoch, for the run's summary; does nothing without an agent.
+    """
+    if "WANDB_SWEEP_ID" not in os.environ:
+        yield lambda figures: None
+        return
+    import wandb
+
+    with wandb.init(config=dict(parameters)) as run:
+        yield lambda figures: run.summary.update(dict(figures))

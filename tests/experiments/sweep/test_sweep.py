@@ -1,14 +1,17 @@
 """Sweeps: W&B's form is read and accepted, the test split is out of reach, an interrupted search goes on."""
 
 import csv
+import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from places import CONFIGS, QUICK
+from wandb_file import offline_runs
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError, UsageError
@@ -41,37 +44,47 @@ def test_parameters_are_accepted_as_flags(path, capsys):
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_agents_command_runs_a_trial(path, monkeypatch, capsys):
-    """The command line that a W&B agent builds from the YAML reaches `run_trial` with the agent's values."""
+def test_the_yaml_fits_the_schema_that_wandb_publishes(path):
+    """In the package `sweeps`, which wants an older NumPy: `pip install --no-deps sweeps`."""
+    found = importlib.util.find_spec("sweeps")
+    if found is None:
+        pytest.skip("the package sweeps is not installed")
+    schema = json.loads((Path(found.origin).parent / "config" / "schema.json").read_text())
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(path.read_text()) | {"method": "guess"}, schema)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_agents_command_trains_a_trial_whose_curves_reach_the_agents_run(path, feature_run, tmp_path, monkeypatch):
+    """The command line that a W&B agent builds from the YAML, in the environment that it makes."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     content = yaml.safe_load(path.read_text())
-    drawn = {name: ends(given)[-1] for name, given in content["parameters"].items()}
+    drawn = {name: ends(given)[0] for name, given in content["parameters"].items()} | {"model.lr": "1e-4"}
     made = create_sweep_command_args({"args": {name: {"value": value} for name, value in drawn.items()}})
     command = [
         w for word in create_sweep_command(content["command"]) for w in ([word] if word != "${args}" else made["args"])
     ]
     assert command[1:3] == ["apt-lightning", "sweep"]
-    calls, sent = [], []
-    monkeypatch.setattr(sweeping, "sweep_settings", lambda run: (run, []))
-    monkeypatch.setattr(sweeping, "run_trial", lambda run, given: calls.append((run, given)) or {"val/accuracy": 0.9})
+    known = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}
+    for name, value in (known | {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "r1"}).items():
+        monkeypatch.setenv(name, value)
+    assert main([str(feature_run) if word == "runs/paper" else word for word in command[2:]]) == 0
+    (logged,) = offline_runs(tmp_path)
+    assert (logged.run.run_id, logged.run.sweep_id, logged.exit_code) == ("r1", "s1", 0)
+    assert logged.config["model.lr"] == 1e-4 and logged.config["model.margin"] == drawn["model.margin"]
+    for figure in (content["metric"]["name"], "stage3-val/precision"):
+        assert len([row for row in logged.history if figure in row]) == 1  # epochs of a quick run
+    assert logged.summary[content["metric"]["name"]] > 0
+    assert logged.config["model"]["init_args"]["lr"] in (1e-4, 1e-3)
 
-    class Logged:
-        def __enter__(self):
-            return self
 
-        def __exit__(self, *_):
-            pass
-
-        def log(self, figures):
-            sent.append(figures)
-
-    monkeypatch.setattr("wandb.init", lambda config: Logged())
-    monkeypatch.setenv("WANDB_SWEEP_ID", "x")
-    assert main(command[2:]) == 0
-    assert calls == [("runs/paper", drawn)]
-    assert sent == [{"val/accuracy": 0.9}]
-    assert content["metric"]["name"] in sent[0]
+def test_a_number_may_be_written_as_1e_4(tmp_path):
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(GOOD).replace("min: 0.0", "min: 1e-4"))
+    assert yaml.safe_load((tmp_path / "s.yaml").read_text())["parameters"]["model.margin"]["min"] == "1e-4"
+    assert read_search(tmp_path / "s.yaml").parameters["model.margin"]["min"] == 1e-4
 
 
 GOOD = {
