@@ -53,7 +53,7 @@ class SequenceEncoder(nn.Module):
         joined = []
         for k, part in enumerate(torch.split(scaled, self.sizes, dim=-1)):
             counts = step < length[:, k : k + 1]
-            layered = part.where(counts[..., None], 0).unflatten(-1, self.shapes[k])
+            layered = part.where(counts[..., None], 0).reshape(*part.shape[:2], *self.shapes[k])
             mixed = torch.einsum("btld,l->btd", layered, self.mixes[k].softmax(dim=0))
             hidden = self.linear[k](mixed)
             energy = torch.tanh(self.attention[k](hidden)).squeeze(-1).masked_fill(~counts, -torch.inf)
