@@ -94,7 +94,7 @@ class Bomb:
         object(),
         len,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_refuses_everything_else(tmp_path, monkeypatch, thing, protocol):

@@ -72,7 +72,7 @@ def test_rows_without_a_word_are_skipped_and_counted(tmp_path, empty, at, head):
         ("v.txt", codecs.BOM_UTF16_LE + ROWS.decode().encode("utf-16-le"), "in UTF-16; save it as UTF-8"),
         ("v.txt", b"<!DOCTYPE html>\n<html>", "is an HTML page"),
         ("v.zip", zipped(("a.txt", ROWS), ("b.txt", ROWS)), r"an archive of 2 files \(a\.txt, b\.txt\)"),
-        ("v.gz", gzip.compress(ROWS)[:-12], "damaged"),
+        ("v.gz", gzip.compress(ROWS, mtime=0)[:-12], "damaged"),
         ("v.xz", lzma.compress(ROWS)[:-12], "damaged"),
         ("v.bz2", bz2.compress(ROWS)[:-12], "damaged"),
         ("v.gz", gzip.compress(ROWS + b"a 1 2 3\n" * 200_000), "unpacks to more than 20 times its size"),
