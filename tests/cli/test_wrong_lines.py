@@ -92,7 +92,6 @@ YAML = [
     ({"weight_decay": "weightdecay"}, "no option `--model.weightdecay`; did you mean `--model.weight_decay`?"),
     ({"max_epochs: 100": "max_epochs: many"}, "`--trainer.max_epochs` must be a whole number or null, but is 'many'"),
     ({"lr: 1.0e-3": "lr: fast"}, "`--model.lr` must be a number, but is 'fast'"),
-    ({"modality: audio": "modality: vidual"}, "`--model.modality` is 'vidual'; did you mean 'visual'?"),
     ({": ModalityModule": ": ModalityModul"}, "did you mean ModalityModule?"),
     ({": ModalityModule": ": torch.nn.Linear"}, "`--model` is torch.nn.Linear, which is no stage"),
     ({"  init_args:\n": "", "    ": "  "}, "a level deeper under `init_args:`"),

@@ -84,7 +84,8 @@ def test_tables_and_error_lines_show_no_control(name, capsys):
 
 
 def test_nothing_is_printed_but_by_say():
-    for file in (ROOT / "apt_lightning").rglob("*.py"):
+    alone = "standalone.py"  # goes with an exported model, and imports nothing of ours
+    for file in (file for file in (ROOT / "apt_lightning").rglob("*.py") if file.name != alone):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 assert any(word.arg == "file" for word in node.keywords), f"{file}:{node.lineno}: use console.say"

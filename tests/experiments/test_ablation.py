@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -37,8 +38,7 @@ def ablated(feature_run):
         units = [u for u in UNITS if u in run_units() or u.name in names]
         patch.setattr(ablation, "ablation_plan", lambda modalities: (units, variants))
         config = feature_run / "ablate.json"
-        settings = json.loads((feature_run / "run.json").read_text())
-        config.write_text(json.dumps({k: v for k, v in settings.items() if k not in ("format", "version")}))
+        config.write_text(json.dumps(asdict(read_settings(feature_run))))
         assert main(["ablate", f"--config={config}"]) == 0
         rows = ablate(read_settings(feature_run))
     assert {file: file.stat().st_mtime_ns for file in before} == before

@@ -96,9 +96,9 @@ def after_an_epoch():
 
 
 def before_the_intervals():
-    from apt_lightning.training import fit as lightning
+    from apt_lightning.training import passes
 
-    die_at_call(lightning, "update_metadata", 1)
+    die_at_call(passes, "update_metadata", 1)
 
 
 def in_frozen_features():
@@ -124,9 +124,9 @@ def before_done():
 
 
 def in_test():
-    from apt_lightning.training import fit as lightning
+    from apt_lightning.training import passes
 
-    die_at_call(lightning, "write_statistics", 2)  # the first call is that of the validation after the fit
+    die_at_call(passes, "write_statistics", 2)  # the first call is that of the validation after the fit
 
 
 MOMENTS = {

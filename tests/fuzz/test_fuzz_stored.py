@@ -45,7 +45,7 @@ def checkpoint(tmp_path):
     content = {
         "apt": {
             "format": FORMAT,
-            "stage": "audio",
+            "stage": "stage1_audio",
             "traits": list(TRAITS),
             "networks": {"audio": {"sizes": [88, 4]}},
         },
@@ -53,13 +53,13 @@ def checkpoint(tmp_path):
         "hyper_parameters": {"lr": 0.001},
     }
     torch.save(content, tmp_path / "best.ckpt")
-    assert read_stage(str(tmp_path / "best.ckpt"), "audio").hparams == {"lr": 0.001}
+    assert read_stage(str(tmp_path / "best.ckpt"), "stage1_audio").hparams == {"lr": 0.001}
     return {"best.ckpt": (tmp_path / "best.ckpt").read_bytes()}
 
 
 def read_checkpoint(root):
-    found = read_stage(str(root / "best.ckpt"), "audio")
-    assert found.stage == "audio" and all(isinstance(name, str) for name in found.state)
+    found = read_stage(str(root / "best.ckpt"), "stage1_audio")
+    assert found.stage == "stage1_audio" and all(isinstance(name, str) for name in found.state)
 
 
 @pytest.fixture

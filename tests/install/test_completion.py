@@ -34,7 +34,7 @@ def test_bash_completes_commands_options_choices_and_files(script, tmp_path):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout.split()
 
     assert set(ask("")) >= set(COMMANDS)
-    assert ask("synthesize", "--s") == ["--sources", "--seed", "--seconds"]
+    assert ask("synthesize", "--s") == ["--sources", "--seed", "--seconds", "--shared"]
     assert ask("prepare", "--decoder", "p") == ["pyav"]
     assert ask("run", "--ov") == ["--overlay"]
     assert ask("fit", "--model.marg") == ["--model.margin"]

@@ -5,26 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from feature_sets import put_set
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import Store
-from apt_lightning.data.store.sequences import set_folder, write_set
 from apt_lightning.networks import build
 from apt_lightning.stages.checkpoint import read_stage
 
 RNG = np.random.default_rng(4)
-
-
-def put_set(store, modality, name, layers=2, dim=6, lacking=()):
-    """A set of one to five steps a clip; the first number of the first layer's mean is openness."""
-    clips = []
-    for i, clip in enumerate(store.clips):
-        values = RNG.normal(size=(0 if i in lacking else 1 + i % 5, layers, dim)).astype(np.float16)
-        values[:, 0, 0] = 3 * clip.traits[0]
-        clips.append(({"name": clip.name, "faults": []}, values, np.arange(len(values)) + 0.5))
-    return write_set(set_folder(store.path, modality, name), {"encoder": name, "weights": {"w": "1"}}, clips)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,14 @@
 """Every YAML in configs is instantiated and used: stages train two batches, runs and overlays fit what they name."""
 
+import shutil
+
 import pytest
 import yaml
+from feature_sets import put_set
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.runner import RunSettings
 
@@ -19,20 +23,24 @@ SMALL = {
     "joint": ["--data.num_workers=0"],
 }
 JOINT = Unit("joint", "joint", "all nets in one training", needs={"start_ckpt": "stage4"})
-"""No part of `apt run`."""
+FEATURES = Unit("stage1_features", "stage1_features", "stage 1 on pretrained features")
+"""No parts of `apt run`."""
 
 
 @pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
 def test_stage_trains_two_batches(path, chain, store_dir, tmp_path):
     base = chain / "seed42"
-    flags = next(unit for unit in (*run_units(), JOINT) if unit.name == path.stem).inputs(base)
+    if path.stem == FEATURES.name:
+        store_dir = shutil.copytree(store_dir, tmp_path / "store")
+        put_set(Store.open(store_dir), "visual", "dinov2")
+    flags = next(unit for unit in (*run_units(), JOINT, FEATURES) if unit.name == path.stem).inputs(base)
     flags += [f"--data.store={store_dir}", f"--run_dir={tmp_path}", *QUICK, *SMALL.get(path.stem, [])]
     assert main(["fit", f"--config={path}", *flags, "--trainer.limit_val_batches=2"]) == 0
     assert (tmp_path / "best.ckpt").is_file() and (tmp_path / "last.ckpt").is_file()
 
 
 def test_the_units_of_a_run_use_every_stage():
-    assert {unit.config for unit in (*run_units(), JOINT)} == {path.stem for path in STAGES}
+    assert {unit.config for unit in (*run_units(), JOINT, FEATURES)} == {path.stem for path in STAGES}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("runs/*.yaml")), ids=lambda path: path.stem)

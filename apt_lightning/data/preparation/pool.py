@@ -28,6 +28,8 @@ MEMORY_LIMIT = 4 << 30
 ATTEMPTS = 2
 """Times a clip is given to a worker before a dying worker is held against the clip: the first may have been
 killed by something else, such as the kernel short of memory."""
+START = 60.0
+"""Seconds that a process may take to start."""
 GRACE = 5.0
 """Seconds that a worker on its way out has before it is killed."""
 
@@ -194,7 +196,7 @@ class Pool:
 
     def _results(self) -> Generator[Result, None, None]:
         while self._live:
-            left = min(worker.since for worker in self._live) + self._seconds - time.monotonic()
+            left = min(map(self._deadline, self._live)) - time.monotonic()
             for key, _ in self._selector.select(max(0.0, left)):
                 worker: _Worker = key.data
                 rows = worker.answers()
@@ -203,8 +205,12 @@ class Pool:
                 for row in rows or ():
                     yield from self._answered(worker, row)
             now = time.monotonic()
-            for worker in [worker for worker in self._live if now - worker.since >= self._seconds]:
+            for worker in [worker for worker in self._live if now >= self._deadline(worker)]:
                 yield from self._late(worker)
+
+    def _deadline(self, worker: _Worker) -> float:
+        """When its clip is late, or its start, which on a busy machine takes longer than a clip may."""
+        return worker.since + (self._seconds if worker.ready else max(self._seconds, START))
 
     def close(self) -> None:
         """End all workers."""
@@ -284,7 +290,9 @@ class Pool:
         task = worker.task
         assert task is not None
         if not worker.ready:
-            raise StoreError(f"a decoding process did not start within {self._seconds:g} s: {self._stop(worker)}")
+            raise StoreError(
+                f"a decoding process did not start within {max(self._seconds, START):g} s: {self._stop(worker)}"
+            )
         if worker.fresh:
             self._replace(worker)
             yield _lost(task, "timeout", f"took longer than {self._seconds:g} s; {REMEDY}")

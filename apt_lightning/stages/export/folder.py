@@ -17,6 +17,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 """Files of the folder, of which the second is the last written."""
 ENTRIES = ("apt", "hyper_parameters", "pytorch-lightning_version")
 """What ``config.json`` holds of a checkpoint; its optimizer and loops stay behind."""
+CLIPS = "training_clips"
+"""Tensors beside the weights: what the training clips were like."""
 
 
 def write_model(folder: Path, content: dict[str, Any]) -> None:
@@ -29,7 +31,8 @@ def write_model(folder: Path, content: dict[str, Any]) -> None:
     Raises:
         UsageError: If the extra ``export`` is not installed.
     """
-    state = {name: value.contiguous().clone() for name, value in content["state_dict"].items()}
+    clips = {f"{CLIPS}.{name}": value for name, value in content.get(CLIPS, {}).items()}
+    state = {name: value.contiguous().clone() for name, value in (content["state_dict"] | clips).items()}
     save = _safetensors().save_file
     with replacing(folder / WEIGHTS) as part:
         save(state, part, metadata={"format": "pt"})
@@ -67,7 +70,9 @@ def read_model(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if strange := [name for name, value in state.items() if value.dtype not in DTYPES]:
         raise PlainFileError(f"{ascii(strange[0])[:80]} is of a type that no checkpoint has")
     check_size(content)
-    return {name: content[name] for name in ENTRIES if name in content} | {"state_dict": state}
+    clips = {name.removeprefix(f"{CLIPS}."): state.pop(name) for name in [*state] if name.startswith(f"{CLIPS}.")}
+    told = {name: content[name] for name in ENTRIES if name in content}
+    return told | {"state_dict": state} | ({CLIPS: clips} if clips else {})
 
 
 def _safetensors() -> Any:

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError, UsageError
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
+from apt_lightning.experiments.runner import read_settings
 from apt_lightning.experiments.sweep import sweep as sweeping
 from apt_lightning.experiments.sweep.search_space import read_search
 from apt_lightning.experiments.sweep.sweep import run_trial, sweep, sweep_settings
@@ -59,6 +61,7 @@ def test_the_yaml_fits_the_schema_that_wandb_publishes(path):
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_agents_command_trains_a_trial_whose_curves_reach_the_agents_run(path, feature_run, tmp_path, monkeypatch):
     """The command line that a W&B agent builds from the YAML, in the environment that it makes."""
+    import wandb
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     content = yaml.safe_load(path.read_text())
@@ -71,7 +74,10 @@ def test_agents_command_trains_a_trial_whose_curves_reach_the_agents_run(path, f
     known = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}
     for name, value in (known | {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "r1"}).items():
         monkeypatch.setenv(name, value)
-    assert main([str(feature_run) if word == "runs/paper" else word for word in command[2:]]) == 0
+    try:
+        assert main([str(feature_run) if word == "runs/paper" else word for word in command[2:]]) == 0
+    finally:
+        wandb.teardown()  # it keeps the environment that it first saw
     (logged,) = offline_runs(tmp_path)
     assert (logged.run.run_id, logged.run.sweep_id, logged.exit_code) == ("r1", "s1", 0)
     assert logged.config["model.lr"] == 1e-4 and logged.config["model.margin"] == drawn["model.margin"]
@@ -165,7 +171,8 @@ def trial(feature_run):
 
 def test_trial_trains_stage_3_and_4_and_leaves_no_test_figure(trial):
     _, figures, folder = trial
-    (record,) = (folder / "seed42" / "sweeps").glob("*/trial.json")
+    settings, _ = sweep_settings(folder)
+    record = folder / "seed42" / sweeping.trial_units(settings, PARAMETERS)[1].name / ".." / "trial.json"
     content = json.loads(record.read_text())
     assert content["figures"] == figures
     assert 0.5 < figures["val/accuracy"] < 1
@@ -191,7 +198,7 @@ def test_equal_trial_is_taken_over(trial, monkeypatch):
 
 
 def test_trials_need_a_finished_run_of_the_official_split(feature_run, tmp_path):
-    settings = json.loads((feature_run / "run.json").read_text())
+    settings = asdict(read_settings(feature_run))
     with pytest.raises(UsageError, match=r"no run\.json"):
         sweep_settings(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(settings))
