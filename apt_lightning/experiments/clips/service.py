@@ -181,7 +181,9 @@ class Service:
             options = replace(in_time(None, explain=True), seconds=self.limits.seconds, workers=1)
             with extracting([path], options) as results:
                 found = next(results)
-            return self.scorer.judge(path, found, words.strip() or None, explain=True) | {"clip": name}, found.extraction
+            return self.scorer.judge(path, found, words.strip() or None, explain=True) | {
+                "clip": name
+            }, found.extraction
         except ClipError as error:
             why = str(error).removeprefix(f"{path.name}: ").replace(str(path), name)
             sentence = FAULTS[error.code].sentence
