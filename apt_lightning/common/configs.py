@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from apt_lightning.common.errors import UsageError
@@ -39,24 +40,31 @@ def find_config(name: str | os.PathLike[str]) -> Path:
 
 
 def find_config_options(words: list[str]) -> list[str]:
-    """Command-line words with the value of each ``--config`` replaced by what :func:`find_config` finds.
+    """Command-line words with each ``--config`` in front, its value replaced by what :func:`find_config` finds.
+
+    Files come first so that every flag counts, also one that stands before the file that it changes.
 
     Raises:
         UsageError: If there is no such file.
 
     Example:
-        >>> [Path(word).name for word in find_config_options(["--config", "stage3.yaml", "--out", "stage3.yaml"])]
+        >>> [Path(word).name for word in find_config_options(["--out", "stage3.yaml", "--config", "stage3.yaml"])]
         ['--config', 'stage3.yaml', '--out', 'stage3.yaml']
     """
-    found: list[str] = []
-    for word in words:
+    files: list[str] = []
+    others: list[str] = []
+    left = iter(words)
+    for word in left:
         option, equals, value = word.partition("=")
-        if found[-1:] in (["--config"], ["-c"]):
-            word = _found(word)
+        if word == "--":
+            others += [word, *left]
+        elif word in ("--config", "-c"):
+            files += [word, *map(_found, islice(left, 1))]
         elif option == "--config" and equals:
-            word = f"--config={_found(value)}"
-        found.append(word)
-    return found
+            files.append(f"--config={_found(value)}")
+        else:
+            others.append(word)
+    return files + others
 
 
 def _found(name: str) -> str:

@@ -37,6 +37,15 @@ def test_run_finds_its_yaml_outside_a_clone(tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1 and "runs/demo.yaml" in error and "apt configs" in error
 
 
+def test_a_flag_before_the_file_counts_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--store=mine", "--config=runs/demo.yaml"], ["--config", "runs/demo.yaml", "--store", "mine"]):
+        assert main(["run", *words]) == 2
+        assert "no feature store at mine" in capsys.readouterr().err
+    assert main(["fit", "--data.store=mine", "--config=stage1_audio.yaml", "--trainer.accelerator=cpu"]) == 2
+    assert "no feature store at mine" in capsys.readouterr().err
+
+
 def test_missing_gensim_and_decord_are_one_line(tmp_path):
     code = (
         "import sys; sys.modules['gensim'] = None; sys.modules['gensim.models'] = None;"

@@ -121,7 +121,7 @@ def extract(
         job = Job(settings, str(path / "shards" / f"{rank}-"), options.extract)
         share = "" if world_size == 1 else f" (rank 0 of {world_size})"
         silent = rank > 0 or not tasks
-        bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent)
+        bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent or None)
         with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
             for result in results:
                 if result.lost:
