@@ -167,9 +167,11 @@ def _modalities(axes: Axes, shapley: dict[str, dict[str, float]]) -> None:
 def _course(axes: Axes, windows: list[dict[str, Any]]) -> None:
     axes.set_title("Course over time, s")
     scored = [window for window in windows if "traits" in window]
-    for name, short, colour in zip(TRAITS, SHORT, LINES, strict=True):
+    for name, short, colour, mark in zip(TRAITS, SHORT, LINES, "os^Dv", strict=True):
         middles = [(window["from"] + window["to"]) / 2 for window in scored]
-        axes.plot(middles, [window["traits"][name] for window in scored], "o-", ms=3, lw=1.2, color=colour, label=short)
+        axes.plot(
+            middles, [window["traits"][name] for window in scored], f"{mark}-", ms=3, lw=1.2, color=colour, label=short
+        )
     axes.set(xlim=(0, windows[-1]["to"]), ylim=(0, 1))
     axes.legend(frameon=False, fontsize=7, ncols=5, loc="upper center", handlelength=1, columnspacing=0.8)
 
