@@ -171,6 +171,22 @@ def nearest(
     return distances, numbers
 
 
+def gaussian_weights(distances: FloatArray, width: float) -> FloatArray:
+    """Weights exp(-d² / 2 width²) of the nearest, up to a factor of each row, lest all underflow.
+
+    Args:
+        distances: (M, K), ascending; infinite where there is none.
+        width: Infinite for equal weights.
+
+    Returns:
+        (M, K); 0 where there is none, 1 for the nearest.
+    """
+    there = np.isfinite(distances)
+    first = np.where(there[:, :1], distances[:, :1], 0)
+    apart = np.where(there, distances, first) ** 2 - first**2
+    return np.asarray(np.exp(-apart / (2 * width**2)) * there)
+
+
 def running_means(
     distances: FloatArray, numbers: IntArray, labels: FloatArray, width: float, floor: FloatArray, seen: BoolArray
 ) -> FloatArray:
@@ -187,10 +203,7 @@ def running_means(
     Returns:
         (M, K, 5) weighted means of the labels of the 1, 2 ... K nearest.
     """
-    there = np.isfinite(distances) & seen[:, None]
-    nearest = np.where(there[:, :1], distances[:, :1], 0)  # a common factor of the weights, lest all underflow
-    apart = np.where(there, distances, nearest) ** 2 - nearest**2
-    weights = np.exp(-apart / (2 * width**2)) * there
+    weights = gaussian_weights(np.where(seen[:, None], distances, np.inf), width)
     sums = np.cumsum(weights[..., None] * labels[numbers], axis=1)
     total = np.cumsum(weights, axis=1)[..., None]
     return np.where(total > 0, sums / np.where(total > 0, total, 1), floor)

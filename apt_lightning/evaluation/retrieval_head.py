@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.evaluation.neighbours import COUNTS, WIDTHS, nearest, running_means
+from apt_lightning.evaluation.neighbours import COUNTS, WIDTHS, gaussian_weights, nearest, running_means
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -59,9 +59,7 @@ class RetrievalHead:
     def evidence(self, space: FloatArray, sources: Sequence[str]) -> tuple[IntArray, FloatArray]:
         """Say which training clips a correction comes from: rows of ``keys`` (M, K) and their weights (M, K)."""
         distances, rows = self._search(space, sources)
-        there = np.isfinite(distances)
-        apart = np.where(there, distances, 0) ** 2 - np.where(there[:, :1], distances[:, :1], 0) ** 2
-        weights = np.exp(-apart / (2 * self.width**2)) * there
+        weights = gaussian_weights(distances, self.width)
         return rows, weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def _search(self, space: FloatArray, sources: Sequence[str]) -> tuple[FloatArray, IntArray]:

@@ -81,3 +81,13 @@ def test_nothing_to_learn_from_is_refused_and_a_missing_label_is_left_out():
     assert len(head.keys) == 79
     with pytest.raises(DataError, match="residuals"):
         fitted((keys, scores, labels * np.nan, sources), validation)
+
+
+def test_evidence_of_a_clip_with_fewer_neighbours_than_asked_for_is_of_those_there():
+    """All but two training clips are of the asking clip's own source."""
+    keys = np.array([[0.0], [100.0], *[[50.0 + i] for i in range(8)]])
+    head = RetrievalHead(keys, np.ones((10, 5)), np.array(["a", "b", *"c" * 8]), 10, 1.0, 1.0, True)
+    with np.errstate(over="raise", invalid="raise"):
+        rows, weights = head.evidence(np.array([[49.0]]), ["c"])
+    assert rows[0, 0] == 0 and weights[0].sum() == pytest.approx(1) and np.isfinite(weights).all()
+    assert (weights[0, 2:] == 0).all()
