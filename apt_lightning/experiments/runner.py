@@ -56,6 +56,11 @@ class RunSettings:
     isolate: bool = False
     """Train each stage in a process of its own, as several devices need."""
 
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What is trained, in order; :func:`with_modalities` says of which modalities."""
+        return run_units(self.modalities or ())
+
 
 @dataclass(frozen=True)
 class Job:
@@ -194,7 +199,7 @@ def run(settings: RunSettings, units: Sequence[Unit] | None = None, share: str |
             "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
         )
     settings = with_modalities(settings)
-    jobs = list(plan(settings, units or run_units(settings.modalities or ())))
+    jobs = list(plan(settings, units or settings.units))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     log = LOG_FILE

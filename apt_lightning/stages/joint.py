@@ -18,7 +18,6 @@ from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.data.store.reader import Store
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FinalNet, ModalityEncoders, build
-from apt_lightning.networks.layers import initialise
 from apt_lightning.stages.base import Rate
 from apt_lightning.stages.checkpoint import read_stage
 from apt_lightning.stages.distributed import share_of_mean
@@ -26,6 +25,7 @@ from apt_lightning.stages.joining import JoiningModule
 from apt_lightning.stages.metric import MetricTerm, MetricTerms
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import STAGE4
+from apt_lightning.stages.regression import fresh_head
 from apt_lightning.stages.upstream import stage_encoders, stage_network, text_source
 
 
@@ -129,10 +129,7 @@ class JointModule(JoiningModule):
         self.configure_head(self.network.output_dim, self.hparams["head_scale"])
         self.unimodal_heads = nn.ModuleDict()
         for name in self.encoders.modalities if self.unimodal_weight else ():
-            head = self.unimodal_heads[name] = nn.Linear(self.encoders.output_dim, 5)
-            initialise(head)
-            with torch.no_grad():
-                head.weight.mul_(self.hparams["head_scale"])
+            self.unimodal_heads[name] = fresh_head(self.encoders.output_dim, self.hparams["head_scale"])
 
     @property
     @override

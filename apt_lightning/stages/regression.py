@@ -63,10 +63,7 @@ class RegressionModule(BaseModule):
         At full scale the first scores miss by 1 to 2, and Adam's first steps, all of one sign, switch off most units
         of the layer below: a ResNet-18 on the synthetic set then stayed at the constant floor (docs/architecture.md).
         """
-        self.head = nn.Linear(feature_dim, 5)
-        initialise(self.head)
-        with torch.no_grad():
-            self.head.weight.mul_(scale)
+        self.head = fresh_head(feature_dim, scale)
 
     @override
     def setup(self, stage: str) -> None:
@@ -169,3 +166,12 @@ class RegressionModule(BaseModule):
                 if cloud is not None:
                     clouds[name] = cloud
         return TrainingClips(np.quantile(data.labels[rows], GRID, axis=0), clouds)
+
+
+def fresh_head(feature_dim: int, scale: float) -> nn.Linear:
+    """A linear map to the five traits, of Kaiming-normal weights times ``scale`` and biases of 0."""
+    head = nn.Linear(feature_dim, 5)
+    initialise(head)
+    with torch.no_grad():
+        head.weight.mul_(scale)
+    return head

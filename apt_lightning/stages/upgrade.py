@@ -12,10 +12,8 @@ _STAGES = {name: stage1(name) for name in ("audio", "visual", "text")} | {
     "final": STAGE4,
 }
 _TERMS = ("mae_weight", "mse_weight", "bell_weight", "bell_sigma", "bell_gamma")
-_DROPPED = {
-    STAGE2: ("fusion_ckpt", "siamese_ckpt", "missing_embedding", "normalize_embeddings", "embeddings"),
-    STAGE4: (),
-}
+_OF_STAGE4 = ("fusion_ckpt", "siamese_ckpt", "missing_embedding", "normalize_embeddings", "embeddings")
+"""Settings that stage 2 had too, while one class stood for both."""
 
 
 def upgrade(content: dict[Any, Any]) -> None:
@@ -35,7 +33,7 @@ def upgrade(content: dict[Any, Any]) -> None:
     if stage not in (STAGE2, STAGE3, STAGE4):
         _group_terms(hparams)
         return
-    for name in ("audio_ckpt", "visual_ckpt", "text_ckpt", "modalities", *_DROPPED.get(stage, ())):
+    for name in ("audio_ckpt", "visual_ckpt", "text_ckpt", "modalities", *(_OF_STAGE4 if stage == STAGE2 else ())):
         hparams.pop(name, None)
     own = {name: networks.pop(name) for name in ("fusion", "siamese") if name in networks}
     own = {name: {"kind": name, **part} for name, part in own.items() if isinstance(part, dict)}

@@ -18,6 +18,7 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import write_json
 from apt_lightning.common.version import __version__
 from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.checkpoint import PATHS
 
 PROJECT = "apt-lightning"
 RECORD = "wandb_run.json"
@@ -97,8 +98,8 @@ def read_record(folder: Path) -> dict[str, str]:
 
 def tell_settings(loggers: Sequence[Logger], folder: Path, content: Mapping[str, Any], model: BaseModule) -> None:
     """Log the complete settings; name what to plot against the epoch; link the artifacts of earlier stages."""
-    given = content["model"]["init_args"]
-    paths = [*(given.get("checkpoints") or {}).values(), given.get("fusion_ckpt"), given.get("siamese_ckpt")]
+    settings = [content["model"]["init_args"].get(name) for name in PATHS]
+    paths = [path for given in settings for path in (given.values() if isinstance(given, Mapping) else [given])]
     used = [name for path in paths if path and (name := read_record(Path(path).parent).get("artifact"))]
     for logger in loggers:
         logger.log_hyperparams({**content, "uses": used})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -17,21 +16,18 @@ from tqdm import tqdm
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
-from apt_lightning.common.processes import core_count
 from apt_lightning.data.encoding.encoder import Choice, Encoder, checked, load_encoder
 from apt_lightning.data.encoding.pooling import Pooling, pooled
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.material import Material, Take, Taken
 from apt_lightning.data.preparation.pool import Job, Result, Task, run_pool
-from apt_lightning.data.preparation.share import SECONDS
+from apt_lightning.data.preparation.share import SECONDS, dealt, limit_reached, size_and_time, worker_count
 from apt_lightning.data.store.reader import Store, StoredClip
 from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.sequence_shards import SequenceWriter, done_rows, read_row
 from apt_lightning.data.store.sequences import FeatureSet, clips_of, read_set, set_folder, write_set
 
 TAKE = "apt_lightning.data.media.material:take_clip"
-LIMITS = ("timeout", "decoder-crash", "out-of-memory")
-"""Faults of which another try may be free."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +134,17 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
     encoder, specification = plan.encoder, plan.specification
     key = digest(specification)
     done = _done(folder, key)
-    own = [clip for i, clip in enumerate(store.clips) if (i + i // world_size) % world_size == rank]
+    own = dealt(store.clips, rank, world_size)
     tasks = {task.name: task for clip in own if (task := _task(clip, take, done, encoding.retry)) is not None}
     words = {clip.name: clip.transcript or "" for clip in own}
     if take.sense == "words":
         results: Iterator[Result] = (Result(task, "ok", [], "", False) for task in tasks.values())
     else:
-        workers = encoding.workers or max(1, core_count() // encoding.devices)
+        workers = worker_count(encoding.workers, encoding.devices)
         job = Job(asdict(take), extract=encoding.extract, deliver=True)
         results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
     writer = SequenceWriter(folder / "shards" / str(rank), key)
-    bar = tqdm(total=len(tasks), desc=encoding.name, unit="clip", smoothing=0.1, disable=rank > 0 or not tasks)
+    bar = tqdm(total=len(tasks), desc=encoding.name, unit="clip", smoothing=0.1, disable=rank > 0 or not tasks or None)
     with closing(writer), bar:
         while batch := list(islice(results, encoding.batch)):
             materials = {result.task: _material(result, words, take) for result in batch}
@@ -157,7 +153,7 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
             for result in batch:
                 array, times, found = values.get(result.task, (np.zeros((0, 0, 0), "<f4"), np.zeros(0), []))
                 faults = [[fault.code, fault.detail] for fault in result.faults] + found
-                size, mtime = _size_and_time(result.task, take)
+                size, mtime = _stamp(result.task, take)
                 row = {"name": result.task.name, "faults": faults, "size": size, "mtime": mtime}
                 writer.append(row, array, times)
                 bar.update()
@@ -200,24 +196,15 @@ def _task(clip: StoredClip, take: Take, done: dict[str, Row], retry: bool) -> Ta
     elif clip.path is None:
         return None
     else:
-        task = Task(clip.name, clip.path, _stat(clip.path)[0])
+        task = Task(clip.name, clip.path, size_and_time(clip.path)[0])
     row = done.get(clip.name)
-    again = row is not None and retry and any(code in LIMITS for code, _ in row["faults"])
-    fits = row is not None and [row["size"], row["mtime"]] == list(_size_and_time(task, take))
-    return None if fits and not again else task
+    fits = row is not None and [row["size"], row["mtime"]] == list(_stamp(task, take))
+    return None if row is not None and fits and not (retry and limit_reached(row)) else task
 
 
-def _size_and_time(task: Task, take: Take) -> tuple[int, int | str]:
+def _stamp(task: Task, take: Take) -> tuple[int, int | str]:
     """What tells a clip's file from a later one; of words, their digest."""
-    return (len(task.path), digest(task.path)) if take.sense == "words" else _stat(task.path)
-
-
-def _stat(path: str) -> tuple[int, int]:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
+    return (len(task.path), digest(task.path)) if take.sense == "words" else size_and_time(task.path)
 
 
 def _whole(folder: Path, key: str) -> FeatureSet | None:

@@ -150,7 +150,7 @@ def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> D
     job = Job(settings_of(options.extraction), extract=options.extract)
     sums: dict[str, str] = {}
     bar = tqdm(total=len(tasks), desc="clips", unit="clip", smoothing=0.1)
-    with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
+    with bar, closing(run_pool(tasks, job, worker_count(options.workers, options.devices), options.seconds)) as results:
         for result in results:
             found[result.task.name] += result.faults
             sums[result.task.name] = result.sha256

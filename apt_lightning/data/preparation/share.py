@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -21,6 +21,8 @@ from apt_lightning.data.preparation.pool import Job, Pool, Result, Task, run_poo
 from apt_lightning.data.store.reader import needs_row
 from apt_lightning.data.store.rows import Row, newest_rows
 from apt_lightning.data.store.writer import ShardWriter
+
+T = TypeVar("T")
 
 SECONDS = 120.0
 """Time limit a clip; ours: about a hundred times what a 15 s clip takes."""
@@ -82,9 +84,26 @@ def in_time(every: float | None, explain: bool) -> Options:
     )
 
 
-def worker_count(options: Options) -> int:
+def worker_count(workers: int | None, devices: int = 1) -> int:
     """Decoding processes: as asked for, or this process's share of the machine's cores."""
-    return options.workers or max(1, core_count() // options.devices)
+    return workers or max(1, core_count() // devices)
+
+
+def dealt(items: Sequence[T], rank: int, world_size: int) -> list[T]:
+    """The items of a share: dealt out in turn, each round beginning with the next share.
+
+    So no share gets all clips of a kind in a collection that alternates.
+
+    Example:
+        >>> dealt("abcdef", 0, 2), dealt("abcdef", 1, 2)
+        (['a', 'd', 'e'], ['b', 'c', 'f'])
+    """
+    return [item for i, item in enumerate(items) if (i + i // world_size) % world_size == rank]
+
+
+def limit_reached(row: Row) -> bool:
+    """Whether a clip has a fault of which another try may be free."""
+    return any(code in ("timeout", "decoder-crash", "out-of-memory") for code, _ in row["faults"])
 
 
 def settings_of(settings: ExtractionSettings) -> dict[str, Any]:
@@ -102,8 +121,7 @@ def extract(
         path: Folder of the store, whose index is written.
         entries: All clips of the index.
         options: How.
-        rank: Number of this share, from 0. Clips are dealt out in turn, each round beginning with the next share,
-            so that no share gets all clips of a kind in a collection that alternates.
+        rank: Number of this share, from 0.
         world_size: Number of shares.
 
     Yields:
@@ -116,13 +134,13 @@ def extract(
     key = digest(settings)
     with locked(path / f"rank{rank}.lock"):
         rows = newest_rows(path, key)
-        own = [entry for i, entry in enumerate(entries) if (i + i // world_size) % world_size == rank]
-        tasks = [task for entry in own for task in _tasks(entry, rows, options)]
+        tasks = [task for entry in dealt(entries, rank, world_size) for task in _tasks(entry, rows, options)]
         job = Job(settings, str(path / "shards" / f"{rank}-"), options.extract)
         share = "" if world_size == 1 else f" (rank 0 of {world_size})"
         silent = rank > 0 or not tasks
         bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent or None)
-        with bar, closing(run_pool(tasks, job, worker_count(options), options.seconds)) as results:
+        workers = worker_count(options.workers, options.devices)
+        with bar, closing(run_pool(tasks, job, workers, options.seconds)) as results:
             for result in results:
                 if result.lost:
                     _record(path / "shards" / f"{rank}-lost", key, result)
@@ -149,7 +167,7 @@ def extracting(clips: Sequence[str | os.PathLike[str]], options: Options = DEFAU
     paths = dict.fromkeys(os.fspath(clip) for clip in clips)
     tasks = [Task(name_form(os.path.basename(path)), path, size_and_time(path)[0]) for path in paths]
     job = Job(settings_of(options.extraction), deliver=True, extract=options.extract, arguments=options.arguments)
-    with closing(Pool(tasks, job, worker_count(options), options.seconds)) as pool:
+    with closing(Pool(tasks, job, worker_count(options.workers, options.devices), options.seconds)) as pool:
         yield pool.results()
 
 
@@ -161,8 +179,7 @@ def _tasks(entry: Row, rows: dict[str, tuple[str, Row]], options: Options) -> li
     if entry["name"] not in rows:
         return [Task(entry["name"], entry["path"], size)]
     row = rows[entry["name"]][1]
-    again = options.retry and any(code in ("timeout", "decoder-crash", "out-of-memory") for code, _ in row["faults"])
-    if (row["size"], row["mtime"]) == (size, mtime) and not again:
+    if (row["size"], row["mtime"]) == (size, mtime) and not (options.retry and limit_reached(row)):
         return []
     return [Task(entry["name"], entry["path"], size, row["revision"] + 1)]
 

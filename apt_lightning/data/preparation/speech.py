@@ -87,7 +87,8 @@ def transcribe_entries(store: Path, entries: list[Row], options: Options) -> lis
     }
     left = [path for path in stamps if path not in said]
     write_bytes(file, b"".join(map(line_of, rows)))  # without the last line of a killed run
-    with file.open("ab") as lines, tqdm(total=len(left), desc="transcripts", unit="clip", disable=not left) as bar:
+    bar = tqdm(total=len(left), desc="transcripts", unit="clip", disable=not left or None)
+    with file.open("ab") as lines, bar:
         for path, text in transcribe_clips(transcriber, left, options):
             bar.update()
             if text is not None:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from apt_lightning.common.files import digest
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.cards.croissant import CARD
-from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RUN, RunSettings, read_settings
 from apt_lightning.stages.names import BEST
 
@@ -53,7 +52,7 @@ def items(folder: Path) -> Iterator[Item]:
     store, run = Store.open(settings.store), str(folder)
     version = json.loads((folder / RUN).read_text(encoding="utf-8")).get("version", "unknown")
     packages = ", ".join(f"{name} {number}" for name, number in store.manifest["packages"].items())
-    units = [unit.name for unit in run_units(settings.modalities or ())]
+    units = [unit.name for unit in settings.units]
     checkpoints = [file for file in sorted(folder.glob(f"seed*/*/{BEST}")) if file.parent.name in units]
     wanted = len(units) * len(settings.seeds) * (settings.folds or 1)
     configs = {

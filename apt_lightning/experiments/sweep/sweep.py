@@ -22,7 +22,7 @@ from apt_lightning.common.configs import find_config
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked, write_csv, write_json
 from apt_lightning.evaluation.tables import render
-from apt_lightning.experiments.plan import Unit, run_units
+from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
 from apt_lightning.experiments.sweep.search_space import Search, check_names, read_search
 from apt_lightning.stages.regression import RegressionModule
@@ -49,15 +49,11 @@ def trial_units(settings: RunSettings, parameters: Mapping[str, Any]) -> tuple[U
     check_names(parameters)
     folder = f"sweeps/{digest(dict(parameters))}"
     flags = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in sorted(parameters.items())]
-    base = {unit.name: unit for unit in _units(settings)}
+    base = {unit.name: unit for unit in settings.units}
     third = replace(base["stage3"], name=f"{folder}/stage3", options=(*WITHHELD, *flags), test=False)
     needs = {"fusion_ckpt": "stage2", "siamese_ckpt": third.name}
     fourth = replace(base["stage4"], name=f"{folder}/stage4", needs=needs, options=WITHHELD, test=False)
     return third, fourth
-
-
-def _units(settings: RunSettings) -> tuple[Unit, ...]:
-    return run_units(settings.modalities or ())
 
 
 def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]:
@@ -72,7 +68,7 @@ def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]
             f"{settings.out} is over folds, where every clip is tested in some fold, so a search would see the"
             " test labels; search on a run of the official split"
         )
-    jobs = list(plan(settings, _units(settings)))
+    jobs = list(plan(settings, settings.units))
     first = [job for job in jobs if job.unit.name.startswith("stage1_") or job.unit.name == "stage2"]
     missing = [job.folder for job in first if not is_done(job)]
     if missing:
@@ -93,7 +89,7 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
         Validation figures of stage 4's best epoch, mean over the run's seeds.
     """
     units = trial_units(settings, parameters)
-    jobs = [job for job in plan(settings, [*_units(settings), *units]) if job.unit in units]
+    jobs = [job for job in plan(settings, [*settings.units, *units]) if job.unit in units]
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     figures = [_figures(third, fourth, settings.isolate) for third, fourth in pairs]
     return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
