@@ -34,7 +34,7 @@ from apt_lightning.experiments.runner import RunSettings, run
 from apt_lightning.stages.load import load
 from apt_lightning.stages.names import BEST
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.callbacks import METRICS, best_epoch
+from apt_lightning.training.callbacks import METRICS_FILE, best_epoch
 from studies.embedding_tables import CONTROLS, DROPPED, MAX_EPOCHS, PATIENCE, STAGE3, VARIANTS, tables
 
 NOISE = {"visual": 2.0}
@@ -191,7 +191,7 @@ def evaluate(condition: Condition, base: Path, store: Path) -> dict:
         module = load(str(base / name / BEST))
         record["retrieval"][name] = split.retrieval(module.network, module)
         best = best_epoch(base / name, SiameseModule.monitor, SiameseModule.mode)
-        epochs = len((base / name / METRICS).read_text().splitlines()) - 1
+        epochs = len((base / name / METRICS_FILE).read_text().splitlines()) - 1
         record["epochs"][name] = [epochs, int(best["epoch"]) + 1, best["val/precision"]]
     untrained = load(str(base / "stage4_untrained" / BEST))
     record["retrieval"]["untrained"] = split.retrieval(untrained.network.siamese, untrained)

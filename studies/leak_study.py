@@ -20,7 +20,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from apt_lightning.evaluation.conformal import coverage, fit_conformal
-from apt_lightning.evaluation.metrics import COLUMNS, comparison_table, score, score_by_seen
+from apt_lightning.evaluation.metrics import TRAIT_COLUMNS, comparison_table, score, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import COMPARED, Difference, compare
 from apt_lightning.evaluation.tables import interval, number, p_value, render
@@ -82,7 +82,7 @@ def extremes_table(systems: dict[str, Predictions], title: str) -> str:
     """The form of the paper's Table 2: all, low and high clips of stages 2 and 4."""
     scores = {name: score(systems[name]) for name in (BASELINE, FINAL)}
     rows = []
-    for i, column in enumerate(COLUMNS):
+    for i, column in enumerate(TRAIT_COLUMNS):
         cells = [
             interval(float(s.values[m][i]), float(s.lower[m][i]), float(s.upper[m][i]))
             for s in scores.values()
@@ -132,7 +132,7 @@ def gain_tables(systems: dict[str, Predictions], protocol: str) -> str:
     """Stage 4 against stage 2 on the same clips, and how the gain varies between draws."""
     found = compare([systems[BASELINE]], [systems[FINAL]], resamples=10_000)
     rows = []
-    for i, column in enumerate(COLUMNS):
+    for i, column in enumerate(TRAIT_COLUMNS):
         row = [column]
         for metric in COMPARED:
             d = found.metrics[metric]

@@ -12,7 +12,7 @@ from scipy import stats
 
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import Store
-from apt_lightning.evaluation.conformal import LEVEL, fit_conformal
+from apt_lightning.evaluation.conformal import COVERAGE, fit_conformal
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
 from apt_lightning.stages.load import load
@@ -75,16 +75,16 @@ class HeldOut:
             given = (None, None) if covariates is None else (covariates[fitting], covariates[~fitting])
             fitted, test = self.table.select(fitting), self.table.select(~fitting)
             if normalised:
-                lower, upper = fit_conformal(fitted, given[0], LEVEL, seed).intervals(test.predicted, given[1])
+                lower, upper = fit_conformal(fitted, given[0], COVERAGE, seed).intervals(test.predicted, given[1])
             else:
                 error = np.abs(fitted.true - fitted.predicted)
-                width = np.quantile(error, LEVEL * (1 + 1 / len(half)), axis=0, method="higher")
+                width = np.quantile(error, COVERAGE * (1 + 1 / len(half)), axis=0, method="higher")
                 lower, upper = np.clip(test.predicted - width, 0, 1), np.clip(test.predicted + width, 0, 1)
             outside = np.maximum(lower - test.true, 0) + np.maximum(test.true - upper, 0)
             spread = self.spread[~fitting].mean(axis=1)
             tercile = np.searchsorted(np.quantile(spread, [1 / 3, 2 / 3]), spread)
             row = [(outside == 0).mean(), (upper - lower).mean()]
-            row.append((upper - lower).mean() + 2 / (1 - LEVEL) * outside.mean())
+            row.append((upper - lower).mean() + 2 / (1 - COVERAGE) * outside.mean())
             found.append([*row, *((outside[tercile == t] == 0).mean() for t in range(3))])
         return np.mean(found, axis=0)
 

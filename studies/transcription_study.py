@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.console import say
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.data.preparation.speech import transcribe_clips
 from apt_lightning.data.store.reader import Store
@@ -74,7 +74,7 @@ def main() -> None:
         table.append([f"1-MAE, {name}", *accuracy.mean(axis=0), accuracy.mean()])
     words = sum(len(one) for one, _ in pairs)
     title = f"{len(rows)} clips, {words} words, word error rate {errors / words:.3f}, {transcriber.source['model']}"
-    say(render(["", *SHORT, "mean"], [[str(row[0]), *map(number, row[1:])] for row in table], title))
+    say(render(["", *TRAIT_CODES, "mean"], [[str(row[0]), *map(number, row[1:])] for row in table], title))
     empty = sum(not one for _, one in pairs)
     say(f"clips without words: {empty}; example: {' '.join(pairs[0][0])!r} heard as {' '.join(pairs[0][1])!r}")
 

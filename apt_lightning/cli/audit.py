@@ -2,7 +2,7 @@
 
 A store is read for more than its labels: clips that are nearly the same in picture or sound, people under several
 source ids, and what the nearest training clips score. Ends with status 1 if it finds an error (a warning changes
-what figures mean, an error makes them wrong).
+what a score means, an error makes it wrong).
 """
 
 from __future__ import annotations

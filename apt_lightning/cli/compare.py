@@ -54,11 +54,11 @@ def run(args: jsonargparse.Namespace) -> int:
     if seen.all() or not seen.any():
         parts = {"all clips": parts["all clips"]}
     settings = args.resamples, args.level, args.seed, args.margin
-    figures, blocks = {}, []
+    metrics, blocks = {}, []
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
-        figures[name] = compare(sides[: len(a)], sides[len(a) :], paired, *settings)
-        blocks.append(f"{name.capitalize()}\n\n{comparison_text(figures[name], *names)}\n")
+        metrics[name] = compare(sides[: len(a)], sides[len(a) :], paired, *settings)
+        blocks.append(f"{name.capitalize()}\n\n{comparison_text(metrics[name], *names)}\n")
     order = list(a if paired else b)
     systems = {
         "A": System(tables[: len(a)], _validation(args.a, args.split, args.stage_a, list(a))),
@@ -67,10 +67,10 @@ def run(args: jsonargparse.Namespace) -> int:
     blocks.append(f"{equal_spread_table(systems, 'All clips')}\n\n{equal_spread_deciles(systems, 'All clips')}\n")
     scaled = at_equal_spread(systems)
     if len(scaled) == 2:
-        figures["equal spread"] = compare(scaled["A"], scaled["B"], paired, *settings)
-        blocks.append(f"{comparison_tables(figures['equal spread'], ('low', 'high'), ', at equal spread')}\n")
+        metrics["equal spread"] = compare(scaled["A"], scaled["B"], paired, *settings)
+        blocks.append(f"{comparison_tables(metrics['equal spread'], ('low', 'high'), ', at equal spread')}\n")
     say("\n".join(blocks))
-    say_json(args.json, {"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in figures.items()}}, args.level)
+    say_json(args.json, {"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in metrics.items()}}, args.level)
     return 0
 
 

@@ -34,8 +34,8 @@ def run(args: jsonargparse.Namespace) -> int:
     """Match, judge and print."""
     from apt_lightning.common.errors import UsageError
     from apt_lightning.evaluation.bootstrap import LEVEL
-    from apt_lightning.evaluation.foreign.match import read_submission
-    from apt_lightning.evaluation.foreign.reference import read_reference
+    from apt_lightning.evaluation.external.match import read_submission
+    from apt_lightning.evaluation.external.reference import read_reference
     from apt_lightning.experiments.submissions import Judged, judged_dict, judged_text
 
     if args.split not in ("test", "validation", "train") or not args.margin > 0:

@@ -1,7 +1,7 @@
 """Compute the leaderboard's page anew, or check an entry about First Impressions against its predictions and labels.
 
 `apt leaderboard page leaderboard` writes the page; `apt leaderboard check ENTRY.json --predictions FILE --data DATA`
-ends with status 1 if the entry's figures or sums are not those of the files.
+ends with status 1 if the entry's metrics or sums are not those of the files.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from apt_lightning.common.console import say
 from apt_lightning.common.errors import ClipError, DataError, UsageError
 from apt_lightning.common.files import write_text
 from apt_lightning.common.names import name_form
-from apt_lightning.common.traits import SHORT, TRAITS
+from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 
 NOTICE = "Apparent, not actual, personality: how strangers may rate these clips. Not for hiring or ranking people."
 
@@ -216,4 +216,4 @@ def _table(results: list[dict[str, Any]]) -> str:
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
     warnings = [f"{r['clip']}: {text}." for r in results for text in r.get("warnings", ())]
-    return render(["clip", *SHORT, "by"], rows, title, [*warnings, NOTICE])
+    return render(["clip", *TRAIT_CODES, "by"], rows, title, [*warnings, NOTICE])

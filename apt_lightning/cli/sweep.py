@@ -1,4 +1,4 @@
-"""Search stage 3's hyperparameters by the validation figure of stage 4; the test split cannot be reached.
+"""Search stage 3's hyperparameters by the validation metric of stage 4; the test split cannot be reached.
 
 `apt sweep configs/sweeps/stage3.yaml --run RUN --trials 40` searches here and goes on where it stopped. W&B agents
 call one trial: `apt sweep --trial --run RUN --model.margin=0.2`.
@@ -49,9 +49,9 @@ def run(args: jsonargparse.Namespace) -> int:
     if args.trial:
         settings, _ = sweep_settings(args.run)
         with agents_run(parameters) as tell:
-            figures = run_trial(settings, parameters)
-            tell(figures)
-        for name, value in figures.items():
+            metrics = run_trial(settings, parameters)
+            tell(metrics)
+        for name, value in metrics.items():
             say(f"{name} {value:.5f}")
         return 0
     folder, table = sweep(find_config(args.config), args.run, args.trials, args.seed)

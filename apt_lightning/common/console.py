@@ -55,7 +55,7 @@ def add_json(parser: Any) -> None:
 
 
 def say_json(path: str | None, content: Mapping[str, object], level: float | None = None) -> None:
-    """Write what a command found for machines, with what its figures mean.
+    """Write what a command found for machines, with what its metrics mean.
 
     Args:
         path: File to write, ``-`` to print, None for nothing.

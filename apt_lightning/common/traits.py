@@ -10,7 +10,7 @@ TRAITS = ("extraversion", "neuroticism", "agreeableness", "conscientiousness", "
 
 STABILITY = "The key neuroticism (NEU) holds emotional stability, as in First Impressions: high is calm."
 
-SHORT = ("EXT", "NEU", "AGR", "CON", "OPE")
+TRAIT_CODES = ("EXT", "NEU", "AGR", "CON", "OPE")
 """Column heads of the paper's tables, in the order of :data:`TRAITS`."""
 
 FloatArray = npt.NDArray[np.float64]

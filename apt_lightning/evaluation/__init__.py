@@ -1,1 +1,1 @@
-"""Figures that can be defended: metrics with intervals, leak audit, paired tests, fairness, uncertainty."""
+"""Metrics that can be defended: metrics with intervals, leak audit, paired tests, fairness, uncertainty."""

@@ -16,7 +16,7 @@ LEVEL = 0.95
 _CHUNK = 8_000_000
 """Draw counts held at a time (64 MB), so that memory does not grow with the number of resamples."""
 _KEPT = 4_000_000
-"""Draw counts that are kept for the next figure on the same clips (32 MB)."""
+"""Draw counts that are kept for the next metric of the same clips (32 MB)."""
 
 
 def cluster_sums(values: FloatArray, sources: Sequence[str]) -> FloatArray:
@@ -87,7 +87,7 @@ def percentile_interval(samples: FloatArray, level: float = LEVEL) -> tuple[Floa
     """Ends of the percentile interval over the first axis.
 
     Args:
-        samples: (resamples, ...) bootstrap replicates of a figure; NaN where a sample left it undefined.
+        samples: (resamples, ...) bootstrap replicates of a metric; NaN where a sample left it undefined.
         level: Nominal coverage.
 
     Returns:

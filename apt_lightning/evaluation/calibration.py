@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
@@ -184,10 +184,10 @@ def calibration_text(systems: dict[str, Predictions], title: str) -> str:
             rows.append([f"{name}, {kind}", *cells])
     n = len(next(iter(systems.values())))
     notes = ["predicted on true: 1 = no regression to the mean. true on predicted: 1 = calibrated."]
-    blocks = [render(["slope", *SHORT], rows, f"{title}, slopes: {n} clips", notes)]
+    blocks = [render(["slope", *TRAIT_CODES], rows, f"{title}, slopes: {n} clips", notes)]
     for name, predictions in systems.items():
         d = deciles(predictions)
-        rows = [[trait, *(number(float(v), 3) for v in d.mae[i])] for i, trait in enumerate(SHORT)]
+        rows = [[trait, *(number(float(v), 3) for v in d.mae[i])] for i, trait in enumerate(TRAIT_CODES)]
         least = d.clips.min()
         head = ["label decile", *(str(i + 1) for i in range(DECILES))]
         blocks.append(

@@ -8,7 +8,7 @@ import numpy as np
 
 from apt_lightning.evaluation.bootstrap import LEVEL
 from apt_lightning.evaluation.equivalence import POWER
-from apt_lightning.evaluation.metrics import COLUMNS
+from apt_lightning.evaluation.metrics import TRAIT_COLUMNS
 from apt_lightning.evaluation.significance import COMPARED, Comparison, Difference
 from apt_lightning.evaluation.tables import interval, number, p_value, render
 
@@ -51,7 +51,7 @@ def comparison_tables(comparison: Comparison, metrics: Sequence[str] = COMPARED,
                 decision(d, i, c.level),
                 str(d.clips[i]),
             ]
-            for i, column in enumerate(COLUMNS)
+            for i, column in enumerate(TRAIT_COLUMNS)
         ]
         title = f"{name}{at}: {c.n_clips} clips of {c.n_sources} sources, {c.level:.0%} intervals"
         head = ["", "A", "B", "B - A", "p", "p (Holm)", f"p (equal within {c.margin:g})", "B is", "clips"]
@@ -72,7 +72,7 @@ def comparison_text(comparison: Comparison, a: str, b: str) -> str:
         "One seed a side: the intervals say nothing about training anew."
         if c.seeds_a == c.seeds_b == 1
         else f"{c.seeds_a} and {c.seeds_b} seeds{', paired' if c.paired_seeds else ''}; "
-        "figures are means over seeds, and the intervals include the spread over seeds."
+        "metrics are means over seeds, and the intervals include the spread over seeds."
     )
     about = (
         f"A: {a}\nB: {b}\nPositive: B is higher. Sources are resampled, not clips. "

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.evaluation.moments import figures
+from apt_lightning.evaluation.moments import metrics_of
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -45,17 +45,17 @@ def source_variance(drawn: FloatArray, sources: IntArray) -> Variance:
     return Variance(value, value**2 / freedom)
 
 
-def run_figures(sums: Sequence[FloatArray]) -> list[dict[str, FloatArray]]:
-    """Figures of a system in which the runs of one fold are taken one by one, those of the others on average.
+def run_metrics(sums: Sequence[FloatArray]) -> list[dict[str, FloatArray]]:
+    """Metrics of a system in which the runs of one fold are taken one by one, those of the others on average.
 
     Args:
         sums: Each fold's (K, 5, 12) sums of moments of K runs.
 
     Returns:
-        A fold each: metric name to (K, 6). With one fold, the figures of the runs themselves.
+        A fold each: metric name to (K, 6). With one fold, the metrics of the runs themselves.
     """
     total = np.sum([fold.mean(axis=0) for fold in sums], axis=0)
-    return [figures(total + fold - fold.mean(axis=0)) for fold in sums]
+    return [metrics_of(total + fold - fold.mean(axis=0)) for fold in sums]
 
 
 def run_variance(folds: Sequence[FloatArray], drawn: FloatArray) -> Variance:
@@ -66,7 +66,7 @@ def run_variance(folds: Sequence[FloatArray], drawn: FloatArray) -> Variance:
     taken off here.
 
     Args:
-        folds: Each fold's (K, 6) figures of one metric, from :func:`run_figures`.
+        folds: Each fold's (K, 6) values of one metric, from :func:`run_metrics`.
         drawn: (resamples, K, 6) bootstrap replicates of each run, its folds put together.
     """
     k = len(folds[0])

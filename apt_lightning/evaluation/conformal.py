@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import CheckpointError, DataError
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.bootstrap import (
     RESAMPLES,
     bootstrap_sums,
@@ -31,7 +31,7 @@ from apt_lightning.evaluation.tables import interval, number, render
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-LEVEL = 0.9
+COVERAGE = 0.9
 """Default nominal coverage."""
 _SHRINK = 0.05
 """Ridge penalty of the difficulty, a share of the number of clips."""
@@ -128,7 +128,7 @@ class Conformal:
 
 
 def fit_conformal(
-    validation: Predictions, covariates: FloatArray | None = None, level: float = LEVEL, seed: int = 0
+    validation: Predictions, covariates: FloatArray | None = None, level: float = COVERAGE, seed: int = 0
 ) -> Conformal:
     """Fit intervals on the validation split.
 
@@ -235,7 +235,7 @@ def coverage(
     width = upper - lower
     decile = decile_of(test.true)
     masks: dict[str, BoolArray] = {"overall": known}
-    masks |= {trait: known & (np.arange(5) == j) for j, trait in enumerate(SHORT)}
+    masks |= {trait: known & (np.arange(5) == j) for j, trait in enumerate(TRAIT_CODES)}
     masks |= {f"decile {d + 1}": decile == d for d in range(DECILES)}
     clips = {"seen sources": test.seen_source, "unseen sources": ~test.seen_source, **(groups or {})}
     masks |= {name: known & mask[:, None] for name, mask in clips.items()}

@@ -1,4 +1,4 @@
-"""A figure that tells whether stage 3 learns, cheap enough for every epoch."""
+"""A metric that tells whether stage 3 learns, cheap enough for every epoch."""
 
 from __future__ import annotations
 

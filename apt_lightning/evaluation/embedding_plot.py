@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from apt_lightning.common.traits import SHORT, TRAITS
+from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -76,7 +76,7 @@ def plot_embeddings(
     axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
     axes.set_ylabel(f"second component ({shares[1]:.0%})")
     calm = ", high = calm" if TRAITS[trait] == "neuroticism" else ""  # the data set's name for emotional stability
-    axes.set_title(f"Embeddings by class of {SHORT[trait]} ({TRAITS[trait]}{calm})")
+    axes.set_title(f"Embeddings by class of {TRAIT_CODES[trait]} ({TRAITS[trait]}{calm})")
     path = Path(path)
     unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
     figure.savefig(unfinished, dpi=150)

@@ -1,7 +1,7 @@
 """Controls for a fused model: means of predictions, late fusion by weights of each trait, a ridge stack.
 
 Weights are fitted on validation. What an ensemble says of the validation clips themselves is cross-validated over
-groups of sources, so that its validation figure may stand beside those of trained models.
+groups of sources, so that its validation metric may stand beside those of trained models.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def sources_needed(
         alpha: Level of the tests.
 
     Returns:
-        The number; None where more sources alone would not do, or a figure is undefined.
+        The number; None where more sources alone would not do, or a metric is undefined.
     """
     if not np.isfinite([difference, over_sources, over_seeds]).all():
         return None

@@ -1,6 +1,6 @@
 """Errors by group of people: signed error, absolute error, CCC and their gaps, with intervals over sources.
 
-A group of few sources gets its figures, a warning and no verdict: some tens of sources can neither clear nor
+A group of few sources gets its metrics, a warning and no verdict: some tens of sources can neither clear nor
 accuse a model.
 """
 
@@ -21,7 +21,7 @@ from apt_lightning.evaluation.bootstrap import (
     cluster_sums,
     percentile_interval,
 )
-from apt_lightning.evaluation.moments import figures, moments, signed_error
+from apt_lightning.evaluation.moments import metrics_of, moments, signed_error
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import holm
 from apt_lightning.evaluation.tables import interval, p_value, render
@@ -29,17 +29,17 @@ from apt_lightning.evaluation.tables import interval, p_value, render
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-FIGURES = ("signed error", "MAE", "CCC")
+GROUP_METRICS = ("signed error", "MAE", "CCC")
 """Signed error is prediction minus label: above 0 the model flatters the group."""
 INTERSECTION = " x "
 """Joins two attributes in the name of their intersections."""
-MIN_SOURCES = 50
+MIN_GROUP_SOURCES = 50
 """A group of fewer sources is small."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Figures for the five traits and their mean; every array is (6,), NaN where undefined."""
+    """Metrics for the five traits and their mean; every array is (6,), NaN where undefined."""
 
     value: FloatArray
     lower: FloatArray
@@ -57,10 +57,10 @@ class Group:
     sources: int
     small: bool
     """Too few sources for a verdict."""
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
     """Of the clips of the group."""
     gaps: dict[str, Interval]
-    """Figures of the group minus those of all other clips whose group is known."""
+    """Metrics of the group minus those of all other clips whose group is known."""
     p: dict[str, float]
     """Two-sided, of the gap in the mean over traits; Holm-corrected over the attribute's groups that are not
     small; NaN for a small group."""
@@ -98,7 +98,7 @@ def fairness(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    min_sources: int = MIN_SOURCES,
+    min_sources: int = MIN_GROUP_SOURCES,
     intersections: bool = True,
 ) -> list[Group]:
     """Compare the errors of groups of people.
@@ -121,11 +121,11 @@ def fairness(
         members = np.stack(list(groups.values()))
         sides = np.concatenate([members, members.any(axis=0) & ~members])
         sums = np.stack([cluster_sums(parts * mask[:, None, None], predictions.sources) for mask in sides], axis=1)
-        point, drawn = _figures(sums.sum(axis=0)), _figures(bootstrap_sums(sums, resamples, seed))
+        point, drawn = _metrics(sums.sum(axis=0)), _metrics(bootstrap_sums(sums, resamples, seed))
         k = len(groups)
         sources = [len(set(np.asarray(predictions.sources)[mask].tolist())) for mask in sides]
         small = np.array([min(sources[i], sources[i + k]) < min_sources for i in range(k)])
-        p = {name: _p_values(point[name], drawn[name], sources, small) for name in FIGURES}
+        p = {name: _p_values(point[name], drawn[name], sources, small) for name in GROUP_METRICS}
         for i, name in enumerate(groups):
             found.append(
                 Group(
@@ -134,19 +134,19 @@ def fairness(
                     int(members[i].sum()),
                     sources[i],
                     bool(small[i]),
-                    {f: _interval(point[f][i], drawn[f][:, i], level) for f in FIGURES},
+                    {f: _interval(point[f][i], drawn[f][:, i], level) for f in GROUP_METRICS},
                     {
                         f: _interval(point[f][i] - point[f][i + k], drawn[f][:, i] - drawn[f][:, i + k], level)
-                        for f in FIGURES
+                        for f in GROUP_METRICS
                     },
-                    {f: float(p[f][i]) for f in FIGURES},
+                    {f: float(p[f][i]) for f in GROUP_METRICS},
                 )
             )
     return found
 
 
-def _figures(sums: FloatArray) -> dict[str, FloatArray]:
-    values = figures(sums)
+def _metrics(sums: FloatArray) -> dict[str, FloatArray]:
+    values = metrics_of(sums)
     return {"signed error": signed_error(sums), "MAE": 1 - values["1-MAE"], "CCC": values["CCC"]}
 
 
@@ -181,11 +181,11 @@ def fairness_text(groups: Sequence[Group], title: str) -> str:
         rows = []
         for group in chosen:
             cells = [f"{group.clips} of {group.sources}"]
-            for figure in FIGURES:
-                cells.append(_cell(group.figures[figure]))
-                cells.append(_cell(group.gaps[figure]))
+            for metric in GROUP_METRICS:
+                cells.append(_cell(group.metrics[metric]))
+                cells.append(_cell(group.gaps[metric]))
             rows.append([group.name, *cells, verdict(group)])
-        head = ["", "clips of sources", *(x for f in FIGURES for x in (f, "gap")), "verdict"]
+        head = ["", "clips of sources", *(x for f in GROUP_METRICS for x in (f, "gap")), "verdict"]
         clips = sum(group.clips for group in chosen)
         notes = [
             "gap: to all other clips whose group is known. signed error: prediction minus label.",
@@ -203,7 +203,7 @@ def verdict(group: Group) -> str:
     """
     if group.small:
         return "small group: no verdict"
-    shown = [f"{f} differs (p {p_value(group.p[f])})" for f in FIGURES[:2] if group.p[f] < 0.05]
+    shown = [f"{f} differs (p {p_value(group.p[f])})" for f in GROUP_METRICS[:2] if group.p[f] < 0.05]
     return "; ".join(shown) or "no difference shown"
 
 

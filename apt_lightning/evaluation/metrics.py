@@ -2,10 +2,10 @@
 
 Every metric is a function of a few sums over clips, so a bootstrap over sources costs one matrix product.
 
-A figure that does not exist is NaN, with the reason in :attr:`Scores.undefined`, and shown as "undefined":
+A metric that does not exist is NaN, with the reason in :attr:`Scores.undefined`, and shown as "undefined":
 
 ====================  ==========================================================================
-figure                undefined
+metric                undefined
 ====================  ==========================================================================
 1-MAE, RMSE           without a labelled clip
 low, high             without a labelled clip in C1 or C4
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT, TraitStatistics
+from apt_lightning.common.traits import TRAIT_CODES, TraitStatistics
 from apt_lightning.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
@@ -33,7 +33,7 @@ from apt_lightning.evaluation.bootstrap import (
     cluster_sums,
     percentile_interval,
 )
-from apt_lightning.evaluation.moments import equal_labels, figures, labelled, moments
+from apt_lightning.evaluation.moments import equal_labels, labelled, metrics_of, moments
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import interval, number, render
 
@@ -45,7 +45,7 @@ METRICS = ("1-MAE", "RMSE", "R2", "PCC", "CCC", "sd ratio", "low", "high")
 concordance correlation (Lin 1989, population moments), predicted over true standard deviation, and 1-MAE on
 the clips in C1 (low) and C4 (high) (paper Table 2). Higher is better, except for RMSE, and for the ratio,
 which is best at 1."""
-COLUMNS = (*SHORT, "mean")
+TRAIT_COLUMNS = (*TRAIT_CODES, "mean")
 """Columns of every table: the five traits and their mean."""
 
 MIN_SOURCES = 10
@@ -57,24 +57,24 @@ class Scores:
     """Metrics of one set of clips; every array is (6,): five traits and their mean."""
 
     values: dict[str, FloatArray]
-    """Metric name to figures, NaN where undefined."""
+    """Metric name to values, NaN where undefined."""
     lower: dict[str, FloatArray]
     """Lower ends of the intervals."""
     upper: dict[str, FloatArray]
     """Upper ends."""
     clips: dict[str, IntArray]
-    """Labelled clips that each figure rests on; for the mean, the least over the traits."""
+    """Labelled clips that each metric rests on; for the mean, the least over the traits."""
     undefined: dict[tuple[str, str], str]
-    """(metric, column) to the reason why there is no figure."""
+    """(metric, column) to the reason why there is no metric."""
     n_clips: int
     n_sources: int
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data for a JSON file; an undefined figure is null."""
+        """Plain data for a JSON file; an undefined metric is null."""
         return {
             "clips": self.n_clips,
             "sources": self.n_sources,
-            "columns": list(COLUMNS),
+            "columns": list(TRAIT_COLUMNS),
             "metrics": {
                 name: {
                     "value": _plain(self.values[name]),
@@ -120,11 +120,11 @@ def score(
         predictions = predictions.with_statistics(statistics)
     sums = cluster_sums(moments(predictions), predictions.sources)
     total = sums.sum(axis=0)
-    values = figures(total)
+    values = metrics_of(total)
     lower = {name: np.full(6, np.nan) for name in METRICS}
     upper = {name: np.full(6, np.nan) for name in METRICS}
     if resamples and len(sums) >= MIN_SOURCES:
-        for name, samples in figures(bootstrap_sums(sums, resamples, seed)).items():
+        for name, samples in metrics_of(bootstrap_sums(sums, resamples, seed)).items():
             lower[name], upper[name] = percentile_interval(samples, level)
     counts = {name: labelled(total, name) for name in METRICS}
     return Scores(
@@ -139,12 +139,12 @@ def score(
 
 
 def _reasons(total: FloatArray, values: dict[str, FloatArray], has_classes: bool) -> dict[tuple[str, str], str]:
-    """Say why each figure that is NaN does not exist."""
+    """Say why each metric that is NaN does not exist."""
     reasons = {}
     for name in METRICS:
         for column in np.flatnonzero(np.isnan(values[name])):
-            if column == len(SHORT):
-                missing = [SHORT[i] for i in np.flatnonzero(np.isnan(values[name][:-1]))]
+            if column == len(TRAIT_CODES):
+                missing = [TRAIT_CODES[i] for i in np.flatnonzero(np.isnan(values[name][:-1]))]
                 reasons[name, "mean"] = f"undefined for {', '.join(missing)}"
                 continue
             n = labelled(total, name)[column]
@@ -159,7 +159,7 @@ def _reasons(total: FloatArray, values: dict[str, FloatArray], has_classes: bool
                 why = "the labels are all equal"
             else:
                 why = "the predictions are all equal"
-            reasons[name, SHORT[column]] = why
+            reasons[name, TRAIT_CODES[column]] = why
     return reasons
 
 
@@ -229,7 +229,7 @@ def flat_metrics(scores: Mapping[str, Scores], prefix: str) -> dict[str, float]:
         for metric in METRICS:
             name = f"{place}/{metric.replace(' ', '_')}"
             values = own.values[metric]
-            found |= {f"{name}_{trait}": float(value) for trait, value in zip(SHORT, values, strict=False)}
+            found |= {f"{name}_{trait}": float(value) for trait, value in zip(TRAIT_CODES, values, strict=False)}
             found[name] = float(values[-1])
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
@@ -250,7 +250,7 @@ def score_table(scores: Scores, title: str, metrics: Sequence[str] = METRICS) ->
     low, high = scores.clips["low"][:-1], scores.clips["high"][:-1]
     if high.any() or low.any():
         title += f" (low: {'/'.join(map(str, low))}, high: {'/'.join(map(str, high))} clips a trait)"
-    return render(["", *COLUMNS], rows, title, notes)
+    return render(["", *TRAIT_COLUMNS], rows, title, notes)
 
 
 def comparison_table(systems: dict[str, Scores], title: str, metric: str = "1-MAE") -> str:
@@ -264,7 +264,7 @@ def comparison_table(systems: dict[str, Scores], title: str, metric: str = "1-MA
     rows = [[name, *_cells(scores, metric)] for name, scores in systems.items()]
     sizes = {(scores.n_clips, scores.n_sources) for scores in systems.values()}
     counts = "; ".join(f"{clips} clips of {sources} sources" for clips, sources in sorted(sizes))
-    return render(["", *COLUMNS], rows, f"{title}, {metric}: {counts}")
+    return render(["", *TRAIT_COLUMNS], rows, f"{title}, {metric}: {counts}")
 
 
 def _cells(scores: Scores, metric: str) -> list[str]:

@@ -29,7 +29,7 @@ def moments(predictions: Predictions) -> FloatArray:
     return np.stack([np.asarray(part, dtype=np.float64) for part in parts], axis=-1)
 
 
-def figures(sums: FloatArray) -> dict[str, FloatArray]:
+def metrics_of(sums: FloatArray) -> dict[str, FloatArray]:
     """Compute every metric from sums of :func:`moments`.
 
     Args:

@@ -6,7 +6,7 @@ from apt_lightning.common.traits import TraitStatistics
 from apt_lightning.evaluation.calibration import calibration_text
 from apt_lightning.evaluation.conformal import Conformal, coverage, coverage_text
 from apt_lightning.evaluation.fairness import fairness, fairness_text, group_masks
-from apt_lightning.evaluation.metrics import COLUMNS, rank_correlation, score_by_seen, score_table
+from apt_lightning.evaluation.metrics import TRAIT_COLUMNS, rank_correlation, score_by_seen, score_table
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
 
@@ -31,7 +31,7 @@ def report_stage(
     """
     blocks = [score_table(scores, name) for name, scores in score_by_seen(predictions, statistics).items()]
     ranks = [number(float(value)) for value in rank_correlation(predictions)]
-    blocks.append(render(["", *COLUMNS], [["Spearman", *ranks]], f"Rank correlation: {len(predictions)} clips"))
+    blocks.append(render(["", *TRAIT_COLUMNS], [["Spearman", *ranks]], f"Rank correlation: {len(predictions)} clips"))
     blocks.append(calibration_text({"predictions": predictions}, "Calibration"))
     groups = {
         f"{attribute}: {name}": mask

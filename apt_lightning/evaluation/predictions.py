@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
-COLUMNS = ("clip", "source", "seen_source", *(f"true_{t}" for t in TRAITS), *(f"pred_{t}" for t in TRAITS))
+PREDICTION_COLUMNS = ("clip", "source", "seen_source", *(f"true_{t}" for t in TRAITS), *(f"pred_{t}" for t in TRAITS))
 """Header of a prediction table."""
 STATISTICS_FILE = "statistics.json"
 """Beside the tables of a stage: the training split's means and deviations, which cut the classes C1 to C4."""
@@ -145,14 +145,14 @@ def write_predictions(path: str | os.PathLike[str], predictions: Predictions) ->
     for (clip, source, seen), true, predicted in zip(rows, predictions.true, predictions.predicted, strict=True):
         labels = ["" if np.isnan(value) else repr(float(value)) for value in true]
         lines.append([clip, source, int(seen), *labels, *(repr(float(value)) for value in predicted)])
-    write_csv(path, COLUMNS, lines)
+    write_csv(path, PREDICTION_COLUMNS, lines)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     """Read a prediction table, and the classes of its labels if :data:`STATISTICS_FILE` lies beside it.
 
     Args:
-        path: CSV with the columns :data:`COLUMNS`, in any order; further columns are ignored.
+        path: CSV with the columns :data:`PREDICTION_COLUMNS`, in any order; further columns are ignored.
 
     Raises:
         DataError: If a column is missing, a cell is no number, or a rule of :class:`Predictions` is broken.
@@ -160,7 +160,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            missing = [column for column in PREDICTION_COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(f"{path} is no prediction table: it has no column {', '.join(missing)}")
             rows = list(reader)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.tables import number, render
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ class Retrieval(NamedTuple):
     """Means over the queries of one trait, one modality asking and one answering."""
 
     trait: str
-    """One of :data:`apt_lightning.common.traits.SHORT`."""
+    """One of :data:`apt_lightning.common.traits.TRAIT_CODES`."""
     query: str
     """Modality of the queries."""
     answer: str
@@ -65,7 +65,7 @@ def retrieve(
         seed: Of the order of clips with equal similarity.
 
     Returns:
-        Figures by trait, query modality and answer modality.
+        Metrics by trait, query modality and answer modality.
 
     Raises:
         ValueError: If ``k`` is below 1.
@@ -78,8 +78,8 @@ def retrieve(
     embeddings, present, classes = embeddings[shuffled], present[shuffled], classes[shuffled]
     names = np.arange(n_clips) if sources is None else np.unique(np.asarray(sources)[shuffled], return_inverse=True)[1]
     units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
-    figures = []
-    for trait, own in zip(SHORT, classes.T, strict=True):
+    metrics = []
+    for trait, own in zip(TRAIT_CODES, classes.T, strict=True):
         for q, query in enumerate(modalities):
             asking = np.flatnonzero(np.isin(own, EXTREME) & present[:, q])
             for a, answer in enumerate(modalities):
@@ -95,12 +95,12 @@ def retrieve(
                 ]
                 values = np.concatenate(parts)
                 means = values.mean(axis=0) if len(values) else np.full(4, np.nan)
-                figures.append(Retrieval(trait, query, answer, len(values), *means.tolist()))
-    return figures
+                metrics.append(Retrieval(trait, query, answer, len(values), *means.tolist()))
+    return metrics
 
 
 def _rank(similarity: FloatArray, same_class: BoolArray, allowed: BoolArray, k: int) -> FloatArray:
-    """Compute the four figures of Q queries over A answers, (Q', 4) for those that have a right answer."""
+    """Compute the four metrics of Q queries over A answers, (Q', 4) for those that have a right answer."""
     right = same_class & allowed
     askable = right.any(axis=1)
     similarity, right, allowed = similarity[askable], right[askable], allowed[askable]
@@ -119,17 +119,17 @@ def _rank(similarity: FloatArray, same_class: BoolArray, allowed: BoolArray, k: 
     return np.stack([precision, chance, average, chance * expected.sum(axis=1) / n_right], axis=1)
 
 
-def retrieval_table(figures: Sequence[Retrieval], k: int = 10) -> str:
-    """Lay out the figures as a table, a row per trait and pair of modalities.
+def retrieval_table(metrics: Sequence[Retrieval], k: int = 10) -> str:
+    """Lay out the metrics as a table, a row per trait and pair of modalities.
 
     Args:
-        figures: From :func:`retrieve`.
+        metrics: From :func:`retrieve`.
         k: As given there.
     """
     rows = [
         [f.trait, f.query, f.answer, str(f.queries)]
         + [number(x) for x in (f.precision, f.precision_chance, f.map_at_r, f.map_at_r_chance)]
-        for f in figures
+        for f in metrics
     ]
     head = ["trait", "query", "answer", "queries", f"P@{k}", "chance", "MAP@R", "chance"]
     return render(head, rows, "Retrieval of clips of the query's class; queries are of the classes C1 and C4")

@@ -18,10 +18,10 @@ from scipy import stats
 
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.evaluation.bootstrap import LEVEL, RESAMPLES, bootstrap_sums, cluster_sums
-from apt_lightning.evaluation.components import Variance, freedom, run_figures, run_variance, source_variance
+from apt_lightning.evaluation.components import Variance, freedom, run_metrics, run_variance, source_variance
 from apt_lightning.evaluation.equivalence import MARGIN, p_equal, sources_needed, verdict
-from apt_lightning.evaluation.metrics import COLUMNS, METRICS
-from apt_lightning.evaluation.moments import figures, labelled, moments
+from apt_lightning.evaluation.metrics import METRICS, TRAIT_COLUMNS
+from apt_lightning.evaluation.moments import labelled, metrics_of, moments
 from apt_lightning.evaluation.predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ class Difference:
     """B minus A in one metric; every array is (6,): five traits and their mean. NaN where undefined."""
 
     a: FloatArray
-    """Figure of A, mean over seeds."""
+    """Metric of A, mean over seeds."""
     b: FloatArray
     difference: FloatArray
     lower: FloatArray
@@ -50,7 +50,7 @@ class Difference:
     sources_needed: FloatArray
     """Sources at which one test would decide; NaN where more of them alone would not."""
     clips: IntArray
-    """Labelled clips that the figures rest on; for the mean, the least over the traits."""
+    """Labelled clips that the metrics rest on; for the mean, the least over the traits."""
 
     def verdict(self, column: int, level: float = LEVEL) -> str:
         """Whether B is better, worse, equal within the margin, or undecided, by the corrected tests.
@@ -78,7 +78,7 @@ class Comparison:
     margin: float
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data for a JSON file; an undefined figure is null."""
+        """Plain data for a JSON file; an undefined metric is null."""
         return {
             "clips": self.n_clips,
             "sources": self.n_sources,
@@ -86,13 +86,13 @@ class Comparison:
             "paired_seeds": self.paired_seeds,
             "level": self.level,
             "margin": self.margin,
-            "columns": list(COLUMNS),
+            "columns": list(TRAIT_COLUMNS),
             "metrics": {
                 name: {
                     key: [None if np.isnan(x) else x for x in values.tolist()]
                     for key, values in vars(difference).items()
                 }
-                | {"verdict": [difference.verdict(i, self.level) for i in range(len(COLUMNS))]}
+                | {"verdict": [difference.verdict(i, self.level) for i in range(len(TRAIT_COLUMNS))]}
                 for name, difference in self.metrics.items()
             },
         }
@@ -178,10 +178,10 @@ def compare(
     paired_seeds = paired_seeds and np.array_equal(_fold_of(tables[0]), _fold_of(tables[len(a)]))
     parts = [_fold_sums(tables[: len(a)]), _fold_sums(tables[len(a) :])]
     sums = np.concatenate([np.sum(side, axis=0) for side in parts], axis=1)
-    points = figures(sums.sum(axis=0))
-    replicates = figures(bootstrap_sums(sums, resamples, seed))
+    points = metrics_of(sums.sum(axis=0))
+    replicates = metrics_of(bootstrap_sums(sums, resamples, seed))
     totals = [[fold.sum(axis=0) for fold in side] for side in parts]
-    folds = [run_figures(side) for side in totals]
+    folds = [run_metrics(side) for side in totals]
     metrics = {}
     for name in METRICS:
         sides = [(points[name][rows], replicates[name][:, rows]) for rows in (slice(len(a)), slice(len(a), None))]

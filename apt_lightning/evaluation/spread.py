@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.evaluation.calibration import DECILES, deciles
-from apt_lightning.evaluation.metrics import COLUMNS
-from apt_lightning.evaluation.moments import figures, moments
+from apt_lightning.evaluation.metrics import TRAIT_COLUMNS
+from apt_lightning.evaluation.moments import metrics_of, moments
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
 
@@ -64,7 +64,7 @@ def spread_ratio(tables: Sequence[Predictions]) -> FloatArray:
     Returns:
         (5,); NaN for fewer than two labelled clips or equal labels, 0 for equal predictions.
     """
-    ratios = [figures(moments(table).sum(axis=0))["sd ratio"][:5] for table in tables]
+    ratios = [metrics_of(moments(table).sum(axis=0))["sd ratio"][:5] for table in tables]
     return np.asarray(np.mean(ratios, axis=0))
 
 
@@ -161,12 +161,12 @@ def _sizes(systems: Mapping[str, System]) -> str:
 
 def mean_figures(tables: Sequence[Predictions]) -> dict[str, float]:
     """1-MAE, low, high and sd ratio: means over traits and tables."""
-    found = [figures(moments(table).sum(axis=0)) for table in tables]
+    found = [metrics_of(moments(table).sum(axis=0)) for table in tables]
     return {metric: float(np.mean([f[metric][-1] for f in found])) for metric in ("1-MAE", "low", "high", "sd ratio")}
 
 
 def spread_curve(system: System, factors: Sequence[float] = FACTORS) -> dict[float, dict[str, float]]:
-    """Figures when deviations from the mean prediction are multiplied by a factor.
+    """Metrics when deviations from the mean prediction are multiplied by a factor.
 
     Args:
         system: Predictions; the mean is that of validation.
@@ -238,13 +238,13 @@ def plausibility_text(predictions: Predictions, title: str) -> str:
         predictions: Labels and predictions.
         title: What they are.
     """
-    found = figures(moments(predictions).sum(axis=0))
+    found = metrics_of(moments(predictions).sum(axis=0))
     implied = implied_correlation(found["1-MAE"][:5], found["sd ratio"][:5], np.nanstd(predictions.true, axis=0))
     rows = [
         ["PCC", *(number(float(v), 3) for v in found["PCC"])],
         ["implied by 1-MAE and sd ratio", *(number(float(v), 3) for v in (*implied, implied.mean()))],
     ]
     note = (
-        "Far apart: errors are far from normal, or predictions are shifted. For figures without predictions see docs."
+        "Far apart: errors are far from normal, or predictions are shifted. For metrics without predictions see docs."
     )
-    return render(["", *COLUMNS], rows, f"{title}, correlation: {len(predictions)} clips", [note])
+    return render(["", *TRAIT_COLUMNS], rows, f"{title}, correlation: {len(predictions)} clips", [note])

@@ -7,14 +7,14 @@ from apt_lightning.common.tables import render
 __all__ = ["UNDEFINED", "interval", "number", "p_value", "render"]
 
 UNDEFINED = "undefined"
-"""What a figure that does not exist is shown as (a correlation with a constant, a mean of no clips)."""
+"""What a number that does not exist is shown as (a correlation with a constant, a mean of no clips)."""
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Write a figure without its leading zero, as the paper's tables do.
+    """Write a number without its leading zero, as the paper's tables do.
 
     Args:
-        value: The figure; NaN means that it does not exist.
+        value: The number; NaN means that it does not exist.
         digits: Digits after the point.
 
     Example:
@@ -30,10 +30,10 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def interval(value: float, lower: float, upper: float, digits: int = 4) -> str:
-    """Write a figure with its interval.
+    """Write a number with its interval.
 
     Args:
-        value: The figure.
+        value: The number.
         lower: Lower end of its interval.
         upper: Upper end.
         digits: Digits after the point.

@@ -27,8 +27,8 @@ REFERENCES = {"stage 4": "stage4", "stage 2": "stage2"}
 
 
 @dataclass(frozen=True)
-class Row:
-    """A variant's figures."""
+class AblationRow:
+    """A variant's metrics."""
 
     variant: Variant
     parameters: int
@@ -43,7 +43,7 @@ class Row:
     """Name in :data:`REFERENCES` to the variant minus that system; empty for the system itself."""
 
 
-def ablate(settings: RunSettings) -> list[Row]:
+def ablate(settings: RunSettings) -> list[AblationRow]:
     """Train all variants that are not complete, and compare each with the whole method and the baseline.
 
     Args:
@@ -64,18 +64,18 @@ def ablate(settings: RunSettings) -> list[Row]:
             for name, unit in REFERENCES.items()
             if unit != variant.unit
         }
-        rows.append(Row(variant, parameters, validation, test, validated, against))
+        rows.append(AblationRow(variant, parameters, validation, test, validated, against))
     return rows
 
 
 def _result(
     jobs: Sequence[Job], variant: Variant, n_seeds: int
 ) -> tuple[int, list[float], list[Predictions], list[Predictions]]:
-    """Parameters; of each seed, its folds put together: validation figure, predictions of test and of validation."""
+    """Parameters; of each seed, its folds put together: validation metric, predictions of test and of validation."""
     if variant.rule is None:
         folders = _folders(jobs, variant.unit)
         best = [best_epoch(folder, RegressionModule.monitor, RegressionModule.mode) for folder in folders]
-        figures = [figure[RegressionModule.monitor] for figure in best]
+        metrics = [epoch[RegressionModule.monitor] for epoch in best]
         tables = [[read_predictions(f / f"predictions_{s}.csv") for f in folders] for s in ("test", "validation")]
         parameters = trained_parameters(folders[0] / BEST)
     else:
@@ -86,15 +86,15 @@ def _result(
             )
             for each in zip(*parts, strict=True)
         ]
-        figures = [_accuracy(ensemble.validation) for ensemble in made]
+        metrics = [_accuracy(ensemble.validation) for ensemble in made]
         tables = [[ensemble.test for ensemble in made], [ensemble.validation for ensemble in made]]
         later = [folders[0] for unit, folders in zip(variant.parts, parts, strict=True) if unit.startswith("stage2")]
         parameters = made[0].parameters + sum(trained_parameters(folder / BEST) for folder in later)
-    per_seed = len(figures) // n_seeds
+    per_seed = len(metrics) // n_seeds
     test, validated = (
         [Predictions.join(split[i : i + per_seed]) for i in range(0, len(split), per_seed)] for split in tables
     )
-    return parameters, np.array(figures).reshape(n_seeds, -1).mean(axis=1).tolist(), test, validated
+    return parameters, np.array(metrics).reshape(n_seeds, -1).mean(axis=1).tolist(), test, validated
 
 
 def _folders(jobs: Sequence[Job], unit: str) -> list[Path]:
@@ -108,7 +108,7 @@ def trained_parameters(checkpoint: str | os.PathLike[str]) -> int:
     return sum(int(state["exp_avg"].numel()) for state in moved)
 
 
-def ablation_table(rows: Sequence[Row]) -> str:
+def ablation_table(rows: Sequence[AblationRow]) -> str:
     """Lay out 1-MAE of every variant with its paired differences from the whole method and the baseline."""
     corrected = {name: holm(np.array([_p(row, name) for row in rows])) for name in REFERENCES}
     cells = []
@@ -141,14 +141,14 @@ def ablation_table(rows: Sequence[Row]) -> str:
     return render(head, cells, title, notes)
 
 
-def extremes_table(rows: Sequence[Row]) -> str:
+def extremes_table(rows: Sequence[AblationRow]) -> str:
     """Lay out low and high of every variant, raw and at the spread of the whole method."""
     ordered = sorted(rows, key=lambda row: row.variant.unit != REFERENCES["stage 4"])
     systems = {f"{row.variant.group}: {row.variant.title}": System(row.test, row.validated) for row in ordered}
     return equal_spread_table(systems, "Ablations")
 
 
-def _scores(row: Row) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _scores(row: AblationRow) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return np.array([_accuracy(table) for table in row.test])
 
 
@@ -156,11 +156,11 @@ def _accuracy(table: Predictions) -> float:
     return float(1 - np.nanmean(np.abs(table.predicted - table.true), axis=0).mean())
 
 
-def _p(row: Row, reference: str) -> float:
+def _p(row: AblationRow, reference: str) -> float:
     return float(row.against[reference].metrics["1-MAE"].p[-1]) if reference in row.against else np.nan
 
 
-def write_ablation(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Path, Path]:
+def write_ablation(rows: Sequence[AblationRow], out: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write ``ablation.csv``, a line a variant with means over traits, and ``ablation.json`` with all traits.
 
     Args:
@@ -185,7 +185,7 @@ def write_ablation(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Pa
     return table, details
 
 
-def variants(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def variants(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
     """Plain data of an ablation, with all traits.
 
     Args:
@@ -199,7 +199,7 @@ def variants(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _line(row: Row) -> dict[str, Any]:
+def _line(row: AblationRow) -> dict[str, Any]:
     return {
         "group": row.variant.group,
         "title": row.variant.title,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.common.traits import SHORT, TraitStatistics, trait_statistics
+from apt_lightning.common.traits import TRAIT_CODES, TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
 from apt_lightning.data.store.content import Content, read_content
 from apt_lightning.data.store.reader import Store
@@ -166,7 +166,7 @@ def results_table(results: RunResults, metric: str = "1-MAE", title: str = "Test
         "NEU is emotional stability (high = calm).",
         *same_source_note(results.same_source),
     ]
-    return render(["", *SHORT, "mean"], rows, f"{title}, {metric}: {clips}", notes)
+    return render(["", *TRAIT_CODES, "mean"], rows, f"{title}, {metric}: {clips}", notes)
 
 
 __all__ = ["METRICS", "RunResults", "Split", "read_run", "results_table"]

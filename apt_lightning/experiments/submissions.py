@@ -15,8 +15,8 @@ from apt_lightning.evaluation.baselines import CONTENT_FREE, content_free
 from apt_lightning.evaluation.comparison_table import decision
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.equivalence import MARGIN
-from apt_lightning.evaluation.foreign.match import Submission, on_common_clips
-from apt_lightning.evaluation.foreign.reference import Reference
+from apt_lightning.evaluation.external.match import Submission, on_common_clips
+from apt_lightning.evaluation.external.reference import Reference
 from apt_lightning.evaluation.metrics import Scores, comparison_table, score_by_seen
 from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import Predictions

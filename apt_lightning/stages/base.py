@@ -55,7 +55,7 @@ class BaseModule(LightningModule):
     """
 
     monitor: ClassVar[str] = "val/accuracy"
-    """Logged figure that chooses the best epoch and stops training early."""
+    """Logged metric that chooses the best epoch and stops training early."""
     mode: ClassVar[str] = "max"
     encoders: ModalityEncoders | None
     """Frozen modality encoders; None in stage 1."""

@@ -24,7 +24,7 @@ from apt_lightning.stages.upgrade import upgrade
 M = TypeVar("M", bound=nn.Module)
 
 FORMAT = 2
-"""Version of the ``apt`` entry of a checkpoint; of version 1, see :mod:`apt_lightning.stages.upgrade`."""
+"""Version of the ``apt`` metadata of a checkpoint; of version 1, see :mod:`apt_lightning.stages.upgrade`."""
 PATHS = ("checkpoints", "fusion_ckpt", "siamese_ckpt", "start_ckpt")
 """Settings that name earlier stages' files: where a stage was made from, never followed."""
 MAX_WEIGHTS = 10_000
@@ -44,7 +44,7 @@ class StageFile(NamedTuple):
     hparams: dict[str, Any]
     state: dict[str, Tensor]
     metadata: dict[str, Any]
-    """The whole ``apt`` entry: traits, versions, text source, conformal intervals."""
+    """The whole ``apt`` metadata: traits, versions, text source, conformal intervals."""
     training_clips: TrainingClips | None
     """What the training clips were like; None in files of earlier versions."""
 
@@ -67,14 +67,14 @@ def read_stage(path: str | os.PathLike[str], *stages: str) -> StageFile:
     """
     path = find_checkpoint(path)
     content = read_checkpoint(path, *stages)
-    entry = content["apt"]
+    metadata = content["apt"]
     return StageFile(
         str(path),
-        entry["stage"],
-        entry["networks"],
+        metadata["stage"],
+        metadata["networks"],
         content["hyper_parameters"],
         content["state_dict"],
-        entry,
+        metadata,
         _training_clips(content),
     )
 
@@ -101,24 +101,24 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
         content = read_model(path) if Path(path).is_dir() else read_plain(path)
     except PlainFileError as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error}); make it again with {hint}") from None
-    entry = content.get("apt") if isinstance(content, dict) else None
-    if not isinstance(entry, dict) or not isinstance(content.get("state_dict"), dict):
+    metadata = content.get("apt") if isinstance(content, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path} is not a checkpoint of this program; make one with {hint}")
-    version = entry.get("format")
+    version = metadata.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise CheckpointError(f"{path} has format {_short(version)}, this program reads 1 to {FORMAT}")
     if version == 1:
         upgrade(content)
-    stage = entry.get("stage")
+    stage = metadata.get("stage")
     if not isinstance(stage, str) or not is_stage(stage) or (stages and not fits(stage, *stages)):
         raise CheckpointError(
             f"{path} is a checkpoint of stage {_short(stage)}, but {' or '.join(stages) or 'one of 1 to 4'} is needed;"
             f" make it with {hint}"
         )
-    if not isinstance(entry.get("traits"), list) or entry["traits"] != list(TRAITS):
-        raise CheckpointError(f"{path} orders the traits {_short(entry.get('traits'))}, this program {list(TRAITS)}")
+    if not isinstance(metadata.get("traits"), list) or metadata["traits"] != list(TRAITS):
+        raise CheckpointError(f"{path} orders the traits {_short(metadata.get('traits'))}, this program {list(TRAITS)}")
     hparams = content.get("hyper_parameters")
-    if not isinstance(entry.get("networks"), dict) or not isinstance(hparams, dict):
+    if not isinstance(metadata.get("networks"), dict) or not isinstance(hparams, dict):
         raise CheckpointError(f"{path} does not say what its networks are; make it again with {hint}")
     hparams = {str(key): value for key, value in hparams.items() if not str(key).startswith("_")}
     content["hyper_parameters"] = {k: None if k in PATHS else value for k, value in hparams.items()}
@@ -127,13 +127,13 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
         if not isinstance(made_by, str) or not re.fullmatch(r"2\.[0-9a-z.+]{1,30}", made_by):
             raise CheckpointError(f"it is of Lightning {_short(made_by)}, not 2")
         _check_state(content["state_dict"])
-        _check_settings(entry["networks"], "networks")
+        _check_settings(metadata["networks"], "networks")
         _check_settings(hparams, "settings")
-        _check_settings({key: value for key, value in entry.items() if key != "networks"}, "description")
-        if "conformal" in entry:
+        _check_settings({key: value for key, value in metadata.items() if key != "networks"}, "description")
+        if "conformal" in metadata:
             from apt_lightning.evaluation.conformal import Conformal
 
-            Conformal.from_dict(entry["conformal"])
+            Conformal.from_dict(metadata["conformal"])
         _training_clips(content)
     except CheckpointError as error:
         raise CheckpointError(f"{path} is damaged: {error}; make it again with {hint}") from None
@@ -235,7 +235,7 @@ def write_atomically(content: dict[str, Any], path: str | os.PathLike[str]) -> N
 
 
 def update_metadata(path: str | os.PathLike[str], training_clips: TrainingClips, **values: Any) -> None:
-    """Add to a finished checkpoint what the training clips were like, and plain data to its ``apt`` entry."""
+    """Add to a finished checkpoint what the training clips were like, and plain data to its ``apt`` metadata."""
     content = read_checkpoint(path)
     content["apt"].update(values)
     arrays = training_clips.to_arrays()

@@ -1,4 +1,4 @@
-"""Stages that end in five trait scores: head, loss, validation figures and collected predictions."""
+"""Stages that end in five trait scores: head, loss, validation metrics and collected predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchmetrics.regression import ConcordanceCorrCoef, MeanAbsoluteError
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.evaluation.metrics import flat_metrics, score_by_seen
 from apt_lightning.evaluation.predictions import Predictions
@@ -30,7 +30,7 @@ class RegressionModule(BaseModule):
     trait, and ``val/ccc``, the mean concordance correlation (higher is better). Logged on test, and returned by
     ``trainer.test``: all of :data:`apt_lightning.evaluation.metrics.METRICS`, overall and per trait, for all clips
     and for those of seen and unseen sources. Predictions are clipped to
-    [0, 1] for these figures only.
+    [0, 1] for these metrics only.
 
     Args:
         loss: Constants of the regression loss.
@@ -97,11 +97,11 @@ class RegressionModule(BaseModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
-        figures = self.metrics.compute()
-        accuracy = 1 - figures["mae"]
+        metrics = self.metrics.compute()
+        accuracy = 1 - metrics["mae"]
         self.log("val/accuracy", accuracy.mean(), prog_bar=True)
-        self.log_dict({f"val/accuracy_{name}": accuracy[i] for i, name in enumerate(SHORT)})
-        self.log("val/ccc", figures["ccc"].nan_to_num().mean())
+        self.log_dict({f"val/accuracy_{name}": accuracy[i] for i, name in enumerate(TRAIT_CODES)})
+        self.log("val/ccc", metrics["ccc"].nan_to_num().mean())
 
     @override
     def on_test_epoch_start(self) -> None:

@@ -142,5 +142,5 @@ def _callbacks(trainer: Trainer, states: Any) -> dict[str, Any]:
 
 def _score(value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.shape or not value.is_floating_point() or value.isnan():
-        raise CheckpointError("the checkpoint is damaged: its best figure is no number")
+        raise CheckpointError("the checkpoint is damaged: its best metric is no number")
     return value

@@ -24,12 +24,12 @@ def upgrade(content: dict[Any, Any]) -> None:
     Args:
         content: The whole file, with a dictionary ``apt``.
     """
-    entry, hparams = content["apt"], content.get("hyper_parameters")
-    stage = _STAGES.get(entry.get("stage")) if isinstance(entry.get("stage"), str) else None
-    networks = entry.get("networks")
+    metadata, hparams = content["apt"], content.get("hyper_parameters")
+    stage = _STAGES.get(metadata.get("stage")) if isinstance(metadata.get("stage"), str) else None
+    networks = metadata.get("networks")
     if stage is None or not isinstance(hparams, dict) or not isinstance(networks, dict):
         return
-    entry |= {"format": 2, "stage": stage}
+    metadata |= {"format": 2, "stage": stage}
     if stage not in (STAGE2, STAGE3, STAGE4):
         _group_terms(hparams)
         return

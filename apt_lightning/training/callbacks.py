@@ -24,7 +24,7 @@ from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import read_checkpoint, write_atomically
 from apt_lightning.stages.names import BEST, LAST
 
-METRICS = "metrics.csv"
+METRICS_FILE = "metrics.csv"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -103,7 +103,7 @@ class EpochTable(Checkpoint):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.path = Path(folder, METRICS)
+        self.path = Path(folder, METRICS_FILE)
         self._rows: list[dict[str, Any]] = []
         self._started = 0.0
 
@@ -137,13 +137,13 @@ def best_epoch(folder: str | os.PathLike[str], monitor: str, mode: str) -> dict[
 
     Args:
         folder: Run folder of one stage.
-        monitor: Figure that chooses the epoch.
+        monitor: Metric that chooses the epoch.
         mode: ``max`` or ``min``.
 
     Raises:
-        UsageError: If the folder has no such figure.
+        UsageError: If the folder has no such metric.
     """
-    path = Path(folder, METRICS)
+    path = Path(folder, METRICS_FILE)
     try:
         with path.open(newline="") as stream:
             rows = [{name: float(x) for name, x in row.items() if x} for row in csv.DictReader(stream)]
@@ -156,7 +156,7 @@ def best_epoch(folder: str | os.PathLike[str], monitor: str, mode: str) -> dict[
 
 
 class TrainingBar(ProgressBar):
-    """One bar over all epochs of a stage, with an estimate and the figure that chooses the best epoch."""
+    """One bar over all epochs of a stage, with an estimate and the metric that chooses the best epoch."""
 
     def __init__(self) -> None:
         super().__init__()

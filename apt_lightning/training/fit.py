@@ -102,7 +102,7 @@ class AptCLI(LightningCLI):
             "--patience",
             type=int | None,
             default=None,
-            help="Stop after this many epochs without a better validation figure; never if not given.",
+            help="Stop after this many epochs without a better validation metric; never if not given.",
         )
         parser.add_argument(
             "--mixed_precision",
@@ -223,7 +223,7 @@ class AptCLI(LightningCLI):
         if patience is not None:
             if config["limit_val_batches"] == 0:
                 raise UsageError(
-                    f"`--patience={patience}` stops by a validation figure, and `--trainer.limit_val_batches=0` leaves"
+                    f"`--patience={patience}` stops by a validation metric, and `--trainer.limit_val_batches=0` leaves"
                     " none: add `--patience=null`"
                 )
             callbacks.append(EarlyStopping(model.monitor, patience=patience, mode=model.mode))
@@ -246,11 +246,11 @@ class AptCLI(LightningCLI):
         return Path(self._get(self.config, "run_dir"))
 
     def after_validate(self) -> None:
-        """Write and show the validation figures."""
+        """Write and show the validation metrics."""
         self._write("validation", show=self._get(self.config, "tables"))
 
     def after_test(self) -> None:
-        """Write and show the test figures."""
+        """Write and show the test metrics."""
         self._write("test", show=self._get(self.config, "tables"))
 
     def after_predict(self) -> None:

@@ -29,7 +29,7 @@ _SEED = re.compile(r"seed\d+(_fold\d+)?")
 def make_loggers(names: Sequence[str], folder: Path, stage: str, config: Mapping[str, Any]) -> list[Logger]:
     """Loggers of one command on one run folder.
 
-    Within a run that is open, as in a trial of a W&B sweep, figures go there, those of stage 3 under ``stage3/``.
+    Within a run that is open, as in a trial of a W&B sweep, metrics go there, those of stage 3 under ``stage3/``.
 
     Args:
         names: ``wandb``, ``tensorboard``.
@@ -115,13 +115,13 @@ def tell_settings(loggers: Sequence[Logger], folder: Path, content: Mapping[str,
                 run.use_artifact(f"{name}:latest")
 
 
-def log_summary(loggers: Sequence[Logger], figures: Mapping[str, float]) -> None:
-    """Log figures of a whole stage, which are no curve."""
+def log_summary(loggers: Sequence[Logger], metrics: Mapping[str, float]) -> None:
+    """Log metrics of a whole stage, which are no curve."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update(dict(figures))
+            logger.experiment.summary.update(dict(metrics))
         else:
-            logger.log_metrics(dict(figures))
+            logger.log_metrics(dict(metrics))
 
 
 def log_table(loggers: Sequence[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Files that show the embedding space of stage 3: arrays, retrieval figures and a picture."""
+"""Files that show the embedding space of stage 3: arrays, retrieval metrics and a picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from apt_lightning.common.files import replacing, write_csv
-from apt_lightning.common.traits import SHORT, trait_classes
+from apt_lightning.common.traits import TRAIT_CODES, trait_classes
 from apt_lightning.evaluation.embedding_plot import plot_embeddings
 from apt_lightning.evaluation.retrieval import Retrieval, retrieve
 from apt_lightning.stages.siamese import SiameseModule
@@ -55,20 +55,20 @@ def write_retrieval(folder: Path, split: str, module: SiameseModule, loggers: li
         loggers: Loggers that are on.
 
     Returns:
-        The retrieval figures.
+        The retrieval metrics.
     """
     index, embeddings, present = module.embedded()
     classes = trait_classes(module.data.labels[index], module.statistics)
     sources = [module.data.store.clips[i].source for i in index]
-    figures = retrieve(embeddings, present, classes, module.modalities, sources)
-    write_csv(folder / f"retrieval_{split}.csv", Retrieval._fields, figures)
+    metrics = retrieve(embeddings, present, classes, module.modalities, sources)
+    write_csv(folder / f"retrieval_{split}.csv", Retrieval._fields, metrics)
     plot_embeddings(folder / f"embeddings_{split}.png", embeddings, present, classes, module.modalities)
     if loggers:
-        log_table(loggers, f"{split}/retrieval", Retrieval._fields, figures)
-        bars = {f"{f.trait} {f.query} to {f.answer}": f.map_at_r for f in figures if f.queries}
+        log_table(loggers, f"{split}/retrieval", Retrieval._fields, metrics)
+        bars = {f"{f.trait} {f.query} to {f.answer}": f.map_at_r for f in metrics if f.queries}
         log_chart(loggers, f"{split}/retrieval_map_at_r", "trait, query to answer", "MAP@R", bars)
-        for number, trait in enumerate(SHORT):
+        for number, trait in enumerate(TRAIT_CODES):
             picture = folder / f"embeddings_{split}_{trait}.png"
             plot_embeddings(picture, embeddings, present, classes, module.modalities, number)
             log_picture(loggers, f"{split}/embeddings_{trait}", picture)
-    return figures
+    return metrics

@@ -12,10 +12,10 @@ from apt_lightning.common.console import say
 from apt_lightning.common.errors import DataError
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
-from apt_lightning.evaluation.metrics import COLUMNS, METRICS, Scores, score
+from apt_lightning.evaluation.metrics import METRICS, TRAIT_COLUMNS, Scores, score
 from apt_lightning.evaluation.overview import report_stage
-from apt_lightning.evaluation.predictions import COLUMNS as PREDICTION_COLUMNS
 from apt_lightning.evaluation.predictions import (
+    PREDICTION_COLUMNS,
     read_predictions,
     write_predictions,
     write_statistics,
@@ -48,12 +48,12 @@ def write_pass(folder: Path, split: str, model: BaseModule, shown: str | None, l
     if isinstance(model, SiameseModule):
         if trainer.is_global_zero:
             file = write_embeddings(folder, split, model)
-            if split == "all":  # with the training clips among them, figures would mean nothing
+            if split == "all":  # with the training clips among them, scores would mean nothing
                 say(f"embeddings in {file}")
                 return
-            figures = write_retrieval(folder, split, model, trainer.loggers)
+            metrics = write_retrieval(folder, split, model, trainer.loggers)
             if shown is not None:
-                say(retrieval_table(figures))
+                say(retrieval_table(metrics))
         return
     assert isinstance(model, RegressionModule)
     predictions = model.predictions()
@@ -85,13 +85,13 @@ def score_rows(scores: Scores) -> list[list[str | float]]:
     return [
         [metric, column, *(float(part[metric][i]) for part in (scores.values, scores.lower, scores.upper))]
         for metric in METRICS
-        for i, column in enumerate(COLUMNS)
+        for i, column in enumerate(TRAIT_COLUMNS)
     ]
 
 
 def summary(scores: Scores) -> dict[str, float]:
     """Means over the traits with the ends of their intervals, for a run's summary."""
-    means = [row for row in score_rows(scores) if row[1] == COLUMNS[-1]]
+    means = [row for row in score_rows(scores) if row[1] == TRAIT_COLUMNS[-1]]
     names = ("", "_lower", "_upper")
     found = {f"test/{row[0]}{end}": float(x) for row in means for end, x in zip(names, row[2:], strict=True)}
     return {name.replace(" ", "_"): value for name, value in found.items() if value == value}
@@ -106,7 +106,7 @@ def finish(folder: Path, model: BaseModule, data: FirstImpressionsDataModule, lo
         if not is_dry_run(trainer) and trainer.is_global_zero:
             say(f"{folder / LAST}: trained without validation, so there is no {BEST}")
         return
-    figure, epochs, loggers = float(score), trainer.current_epoch, trainer.loggers
+    metric, epochs, loggers = float(score), trainer.current_epoch, trainer.loggers
     trainer.loggers = []  # this pass is no point of the curves
     trainer.validate(model, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
     trainer.loggers = loggers
@@ -126,5 +126,5 @@ def finish(folder: Path, model: BaseModule, data: FirstImpressionsDataModule, lo
         row = best_epoch(folder, model.monitor, model.mode)
         log_summary(loggers, {f"best/{name}": value for name, value in row.items()})
     if log_model:
-        log_checkpoint(loggers, best, {model.monitor: figure, "stage": model.stage})
-    say(f"{best}: best of {epochs} epochs, {model.monitor} {figure:.4f}")
+        log_checkpoint(loggers, best, {model.monitor: metric, "stage": model.stage})
+    say(f"{best}: best of {epochs} epochs, {model.monitor} {metric:.4f}")

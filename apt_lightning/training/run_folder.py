@@ -15,12 +15,12 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import TEMPORARY, locked
 from apt_lightning.common.processes import launched_tasks
 from apt_lightning.stages.names import BEST, LAST, LOCK
-from apt_lightning.training.callbacks import METRICS
+from apt_lightning.training.callbacks import METRICS_FILE
 from apt_lightning.training.loggers import RECORD
 
 CONFIG = "config.yaml"
 _TABLES = ("predictions_*.csv", "statistics.json", "retrieval_*.csv", "embeddings_*.npz", "embeddings_*.png")
-_FILES = (BEST, LAST, METRICS, CONFIG, RECORD, *_TABLES, "tensorboard/*", "wandb/*")
+_FILES = (BEST, LAST, METRICS_FILE, CONFIG, RECORD, *_TABLES, "tensorboard/*", "wandb/*")
 DATA_PATHS = ("store", "folds")
 """Settings of the data that are files or folders; kept as absolute paths."""
 _FREE = ("num_workers", "eval_batch_size", "store")
@@ -67,7 +67,7 @@ def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: di
     Raises:
         UsageError: If it holds another one.
     """
-    found = [name for name in (LAST, BEST, METRICS) if (folder / name).is_file()]
+    found = [name for name in (LAST, BEST, METRICS_FILE) if (folder / name).is_file()]
     if not found or overwrite:
         return
     if checkpoint is None or Path(checkpoint).resolve().parent != folder.resolve():

@@ -34,9 +34,9 @@ def test_two_stages(tmp_path, capsys):
     assert "All clips" in out and "Seen sources" in out and "Unseen sources" in out
     assert "1-MAE: 60 clips of 20 sources, 95% intervals" in out and "1-MAE: 30 clips of 10 sources" in out
     assert "low: 60 clips" in out and "high: 60 clips" in out
-    figures = json.loads((tmp_path / "c.json").read_text())
-    gain = figures["all clips"]["metrics"]["1-MAE"]
-    assert gain["lower"][5] > 0.05 and gain["p"][5] < 0.001 and figures["unseen sources"]["clips"] == 30
+    metrics = json.loads((tmp_path / "c.json").read_text())
+    gain = metrics["all clips"]["metrics"]["1-MAE"]
+    assert gain["lower"][5] > 0.05 and gain["p"][5] < 0.001 and metrics["unseen sources"]["clips"] == 30
 
 
 def test_extremes_are_compared_at_equal_spread_too(tmp_path, capsys):

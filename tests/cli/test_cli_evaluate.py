@@ -41,12 +41,12 @@ def test_two_files_beside_floors(data, tmp_path, capsys):
     true = np.array([splits["test"][c] for c in splits["test"]])
     for name, made in (("good", good), ("poor", poor)):
         values = np.clip([made[c] for c in splits["test"]], 0, 1)
-        figure = found["systems"][name]["all"]["metrics"]["1-MAE"]["value"][-1]
-        assert figure == pytest.approx(1 - np.abs(values - true).mean(), abs=1e-9)
+        metric = found["systems"][name]["all"]["metrics"]["1-MAE"]["value"][-1]
+        assert metric == pytest.approx(1 - np.abs(values - true).mean(), abs=1e-9)
     train = np.array(list(splits["train"].values()))
     looked = source_lookup(train, [c[:11] for c in splits["train"]], [c[:11] for c in splits["test"]])
-    figure = found["systems"]["source look-up, no content"]["all"]["metrics"]["1-MAE"]["value"][-1]
-    assert figure == pytest.approx(1 - np.abs(looked - true).mean(), abs=1e-9)
+    metric = found["systems"]["source look-up, no content"]["all"]["metrics"]["1-MAE"]["value"][-1]
+    assert metric == pytest.approx(1 - np.abs(looked - true).mean(), abs=1e-9)
     page = (tmp_path / "e.html").read_text()
     for part in (
         "Extremes at equal spread",

@@ -1,4 +1,4 @@
-"""The figure that chooses stage 3's epoch, against the retrieval table and by hand."""
+"""The metric that chooses stage 3's epoch, against the retrieval table and by hand."""
 
 import numpy as np
 import pytest

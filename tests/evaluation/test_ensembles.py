@@ -1,4 +1,4 @@
-"""Ensembles against SciPy and scikit-learn, and that validation figures are not those of the fit."""
+"""Ensembles against SciPy and scikit-learn, and that validation metrics are not those of the fit."""
 
 from dataclasses import replace
 

@@ -25,13 +25,13 @@ def test_figures_equal_a_loop_over_the_groups():
         rows = np.array([people[clip]["gender"] == group.name for clip in p.clips])
         error = p.predicted - p.true
         assert group.clips == rows.sum() and group.sources == len({p.sources[i] for i in np.flatnonzero(rows)})
-        np.testing.assert_allclose(group.figures["signed error"].value[:5], error[rows].mean(axis=0), atol=1e-12)
-        np.testing.assert_allclose(group.figures["MAE"].value[5], np.abs(error[rows]).mean(), atol=1e-12)
+        np.testing.assert_allclose(group.metrics["signed error"].value[:5], error[rows].mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(group.metrics["MAE"].value[5], np.abs(error[rows]).mean(), atol=1e-12)
         gap = error[rows].mean(axis=0) - error[~rows].mean(axis=0)
         np.testing.assert_allclose(group.gaps["signed error"].value[:5], gap, atol=1e-12)
         t, y = p.true[rows, 2], p.predicted[rows, 2]
         ccc = 2 * np.cov(t, y, bias=True)[0, 1] / (t.var() + y.var() + (t.mean() - y.mean()) ** 2)
-        assert group.figures["CCC"].value[2] == pytest.approx(ccc)
+        assert group.metrics["CCC"].value[2] == pytest.approx(ccc)
 
 
 def test_a_planted_bias_is_found_and_its_interval_holds_it():
@@ -50,7 +50,7 @@ def test_no_bias_is_found_where_there_is_none():
 def test_a_small_group_has_figures_but_no_verdict():
     p, people = biased(groups=("19-24", "61+", "25-32"), shares=[0.47, 0.06, 0.47])
     groups = {group.name: group for group in fairness(p, people)}
-    assert groups["61+"].small and np.isnan(groups["61+"].p["MAE"]) and groups["61+"].figures["MAE"].value[5] > 0
+    assert groups["61+"].small and np.isnan(groups["61+"].p["MAE"]) and groups["61+"].metrics["MAE"].value[5] > 0
     assert verdict(groups["61+"]) == "small group: no verdict"
     assert not groups["19-24"].small and groups["19-24"].p["signed error"] < 0.001
     text = fairness_text(list(groups.values()), "Test")

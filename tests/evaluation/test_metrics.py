@@ -9,8 +9,8 @@ import torchmetrics
 
 from apt_lightning.common.traits import TraitStatistics
 from apt_lightning.evaluation.metrics import (
-    COLUMNS,
     METRICS,
+    TRAIT_COLUMNS,
     comparison_table,
     rank_correlation,
     score,
@@ -205,6 +205,6 @@ def test_tables_state_the_clips_they_rest_on():
     statistics = TraitStatistics(np.full(5, 0.5), np.full(5, 0.15))
     text = score_table(score(p.with_statistics(statistics), resamples=50), "Test")
     assert text.startswith("Test: 90 clips of 30 sources (low: ")
-    assert all(column in text for column in COLUMNS) and "[." in text
+    assert all(column in text for column in TRAIT_COLUMNS) and "[." in text
     text = comparison_table({"a": score(p, resamples=0), "b": score(p, resamples=0)}, "Test")
     assert text.splitlines()[0] == "Test, 1-MAE: 90 clips of 30 sources"

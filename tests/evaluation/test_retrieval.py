@@ -43,16 +43,16 @@ def test_figures_are_those_of_the_definitions(own_source):
     embeddings, present, classes, sources = collection()
     given = None if own_source else sources
     names = list(range(40)) if own_source else sources
-    figures = retrieve(embeddings, present, classes, MODALITIES, given, k=5)
-    assert len(figures) == 5 * 9
-    for index, figure in enumerate(figures):
+    metrics = retrieve(embeddings, present, classes, MODALITIES, given, k=5)
+    assert len(metrics) == 5 * 9
+    for index, metric in enumerate(metrics):
         trait, q, a = index // 9, index // 3 % 3, index % 3
         count, (precision, chance, map_at_r) = by_hand(embeddings, present, classes, names, trait, q, a, 5)
-        assert (figure.query, figure.answer) == (MODALITIES[q], MODALITIES[a])
-        assert figure.queries == count
-        assert figure.precision == pytest.approx(precision)
-        assert figure.precision_chance == pytest.approx(chance)
-        assert figure.map_at_r == pytest.approx(map_at_r)
+        assert (metric.query, metric.answer) == (MODALITIES[q], MODALITIES[a])
+        assert metric.queries == count
+        assert metric.precision == pytest.approx(precision)
+        assert metric.precision_chance == pytest.approx(chance)
+        assert metric.map_at_r == pytest.approx(map_at_r)
 
 
 def test_chance_is_what_random_embeddings_reach():
@@ -70,18 +70,18 @@ def test_perfect_and_collapsed_embeddings():
     classes = np.repeat(np.arange(4), 25)[:, None].repeat(5, axis=1)
     present = np.ones((100, 3), dtype=bool)
     perfect = np.eye(4)[classes[:, 0]][:, None].repeat(3, axis=1)
-    for figure in retrieve(perfect, present, classes, MODALITIES):
-        assert (figure.queries, figure.precision, figure.map_at_r) == (50, 1.0, pytest.approx(1.0))
+    for metric in retrieve(perfect, present, classes, MODALITIES):
+        assert (metric.queries, metric.precision, metric.map_at_r) == (50, 1.0, pytest.approx(1.0))
     collapsed = retrieve(np.ones((100, 3, 4)), present, classes, MODALITIES)
     assert max(abs(f.precision - f.precision_chance) for f in collapsed) < 0.15
 
 
 def test_no_query_gives_nan_and_a_table_says_so():
     embeddings, present, _, _ = collection()
-    figures = retrieve(embeddings, present, np.full((40, 5), 1), MODALITIES)
-    assert {f.queries for f in figures} == {0}
-    assert all(np.isnan(f.precision) and np.isnan(f.map_at_r) for f in figures)
-    table = retrieval_table(figures)
+    metrics = retrieve(embeddings, present, np.full((40, 5), 1), MODALITIES)
+    assert {f.queries for f in metrics} == {0}
+    assert all(np.isnan(f.precision) and np.isnan(f.map_at_r) for f in metrics)
+    table = retrieval_table(metrics)
     assert "undefined" in table
     assert table.count("\n") > 45
 

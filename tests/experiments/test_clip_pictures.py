@@ -1,4 +1,4 @@
-"""The picture and the page of scored clips: every figure is there, nothing foreign is markup, nothing is loaded."""
+"""The picture and the page of scored clips: every metric is there, nothing foreign is markup, nothing is loaded."""
 
 import io
 import re

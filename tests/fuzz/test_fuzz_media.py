@@ -7,7 +7,7 @@ from mutants import mutate
 
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.media.extract import ExtractionSettings
-from apt_lightning.data.preparation.pool import Job, Task, run_pool
+from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
 from apt_lightning.data.preparation.share import settings_of
 
 
@@ -43,7 +43,7 @@ def attack(number, tmp_path):
     tasks.append(Task("seed.mp4", str(tmp_path / "seed.mp4"), len(seeds[0])))
     settings = settings_of(ExtractionSettings())
     shards = tmp_path / "store" / "shards"
-    results = list(run_pool(tasks, Job(settings, str(shards / "w")), workers=2, seconds=30))
+    results = list(run_pool(tasks, PoolJob(settings, str(shards / "w")), workers=2, seconds=30))
     assert sorted(result.task.name for result in results) == sorted(task.name for task in tasks)
     status = {result.task.name: result.status for result in results}
     assert status["seed.mp4"] in ("ok", "degraded")

@@ -100,9 +100,9 @@ def _write_metrics(path, unit, rng):
         monitor = "val/precision" if unit.config == "stage3" else "val/accuracy"
         writer.writerow(["epoch", "seconds", monitor, "train/loss", "lr"])
         for epoch in range(12):
-            figure = 0.9 - 0.03 * np.exp(-epoch / 3) + rng.normal(0, 0.001)
+            metric = 0.9 - 0.03 * np.exp(-epoch / 3) + rng.normal(0, 0.001)
             loss = "" if epoch == 0 else 0.2 * np.exp(-epoch / 4) + 0.1
-            writer.writerow([epoch, 0.2, figure, loss, 0.001])
+            writer.writerow([epoch, 0.2, metric, loss, 0.001])
 
 
 def _write_embeddings(place, labels, rng):

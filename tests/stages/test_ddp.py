@@ -126,13 +126,13 @@ def test_gradients_and_figures_are_those_of_one_process(vectors, world):
     join(processes)
     ranks = [torch.load(vectors / f"{world}.{rank}.pt") for rank in range(world)]
     for name in MODULES:
-        gradients, figures = whole[name]
+        gradients, metrics = whole[name]
         assert gradients and all(value.abs().sum() > 0 for key, value in gradients.items() if "missing" not in key)
         for found, logged in (rank[name] for rank in ranks):
             assert found.keys() == gradients.keys()
             for key, value in gradients.items():
                 torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12)
-            assert logged == pytest.approx(figures, rel=1e-6), name
+            assert logged == pytest.approx(metrics, rel=1e-6), name
 
 
 def launched(words):

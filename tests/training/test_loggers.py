@@ -6,7 +6,7 @@ import pytest
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.experiments.plan import run_units
 
 
@@ -34,4 +34,4 @@ def test_tensorboard_holds_figures_settings_and_the_picture(chain, store_dir, tm
     events.Reload()
     assert "val/loss" in events.Tags()["scalars"]
     assert "validation/retrieval/text_summary" in events.Tags()["tensors"]
-    assert {f"validation/embeddings_{trait}" for trait in SHORT} <= set(events.Tags()["images"])
+    assert {f"validation/embeddings_{trait}" for trait in TRAIT_CODES} <= set(events.Tags()["images"])

@@ -10,7 +10,7 @@ from places import CONFIGS, QUICK
 from wandb_file import offline_runs
 
 from apt_lightning.cli import main
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 
 MODALITIES = ("audio", "visual", "text")
 
@@ -82,7 +82,7 @@ def test_test_metrics_come_with_intervals(logged):
     assert test.summary["test/1-MAE"] == pytest.approx(1 - sum(errors) / len(errors))
     columns, data = test.table("test/scores")
     assert columns == ["metric", "of", "value", "lower", "upper"]
-    assert {row[1] for row in data} == {*SHORT, "mean"}
+    assert {row[1] for row in data} == {*TRAIT_CODES, "mean"}
     columns, data = test.table("test/predictions")
     assert len(data) == len(rows) and columns[:3] == ["clip", "source", "seen_source"]
     assert data[0][0] == rows[0]["clip"] and data[0][3] == float(rows[0][columns[3]])
@@ -91,7 +91,7 @@ def test_test_metrics_come_with_intervals(logged):
 def test_retrieval_is_one_table_one_chart_and_five_pictures(logged):
     for one, split in zip(offline_runs(logged / "stage3"), ("validation", "test"), strict=True):
         names = {name for row in one.history for name in row if name.startswith(f"{split}/")} - {"test/precision"}
-        pictures = {f"{split}/embeddings_{trait}" for trait in SHORT}
+        pictures = {f"{split}/embeddings_{trait}" for trait in TRAIT_CODES}
         assert names == {f"{split}/retrieval", f"{split}/retrieval_map_at_r_table", *pictures}
         _, data = one.table(f"{split}/retrieval")
         assert len(data) == 5 * 3 * 3

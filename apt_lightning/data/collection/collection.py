@@ -18,7 +18,7 @@ from apt_lightning.data.collection.annotations import read_annotations, read_dem
 from apt_lightning.data.collection.folder import BESIDE, list_folder, others_text, sounds_of_films
 from apt_lightning.data.collection.formats import SUFFIXES
 from apt_lightning.data.collection.hints import alike, difference, hint
-from apt_lightning.data.collection.tables import Row, cell_error, parse_number, read_table
+from apt_lightning.data.collection.tables import CsvRow, cell_error, parse_number, read_table
 from apt_lightning.data.faults import Fault
 
 SPLITS = ("train", "validation", "test", "unlabelled")
@@ -231,7 +231,7 @@ def _read_csv(path: Path) -> Collection:
     return Collection(clips, faults, "csv", people, {})
 
 
-def _csv_split(path: Path, row: Row) -> str | None:
+def _csv_split(path: Path, row: CsvRow) -> str | None:
     text = row.cells.get("split", "").lower()
     split = _ALIASES.get(text, text)
     if split and split not in SPLITS:
@@ -239,7 +239,7 @@ def _csv_split(path: Path, row: Row) -> str | None:
     return split or None
 
 
-def _csv_labels(path: Path, row: Row) -> tuple[float, ...]:
+def _csv_labels(path: Path, row: CsvRow) -> tuple[float, ...]:
     """Labels as they stand, mapped linearly from ``scale`` to [0, 1] if the row has one."""
     values = [parse_number(row.cells.get(trait, ""), path, row.line, trait) for trait in TRAITS]
     scale = row.cells.get("scale", "")

@@ -24,7 +24,7 @@ MAX_LINE = 2**22
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """One row of a table."""
 
     line: int
@@ -78,7 +78,7 @@ def read_table(
     path: str | os.PathLike[str],
     required: Iterable[str],
     optional: Iterable[str] = (),
-) -> list[Row]:
+) -> list[CsvRow]:
     r"""Read a table with a header.
 
     Columns are found by name, in any order and in upper or lower case; further columns are ignored. The
@@ -103,7 +103,7 @@ def read_table(
         ...     _ = file.write("Clip;Openness\na.mp4;0.5\n")
         ...     file.flush()
         ...     read_table(file.name, required=["clip"], optional=["openness"])
-        [Row(line=2, cells={'clip': 'a.mp4', 'openness': '0.5'})]
+        [CsvRow(line=2, cells={'clip': 'a.mp4', 'openness': '0.5'})]
     """
     required = list(required)
     text = read_text_file(path)
@@ -111,7 +111,7 @@ def read_table(
     assert head is not None  # every part of it may be empty
     separator = head[1] or max(",;\t", key=head[2].count)
     reader = csv.reader(_lines(path, text), delimiter=separator, strict=True)
-    rows: list[Row] = []
+    rows: list[CsvRow] = []
     columns: dict[int, str] | None = None
     width = 0
     try:
@@ -127,7 +127,7 @@ def read_table(
                     f"{path}: row {reader.line_num}: expected {width} columns as in the header, "
                     f"but got {len(cells)}; quote cells that hold the separator"
                 )
-            row = Row(reader.line_num, {name: cells[index] for index, name in columns.items()})
+            row = CsvRow(reader.line_num, {name: cells[index] for index, name in columns.items()})
             rows.append(row)
             if len(rows) > MAX_ROWS:
                 raise DataError(f"{path}: more than {MAX_ROWS} rows; split it")
@@ -169,7 +169,7 @@ def parse_number(text: str, path: str | os.PathLike[str], line: int, column: str
     Args:
         text: The cell.
         path: File, for the message.
-        line: Row, for the message.
+        line: CsvRow, for the message.
         column: Column, for the message.
 
     Returns:

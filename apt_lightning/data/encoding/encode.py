@@ -20,7 +20,7 @@ from apt_lightning.data.encoding.encoder import Choice, Encoder, checked, load_e
 from apt_lightning.data.encoding.pooling import Pooling, pooled
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.material import Material, Take, Taken
-from apt_lightning.data.preparation.pool import Job, Result, Task, run_pool
+from apt_lightning.data.preparation.pool import PoolJob, Result, Task, run_pool
 from apt_lightning.data.preparation.share import SECONDS, dealt, limit_reached, size_and_time, worker_count
 from apt_lightning.data.store.reader import Store, StoredClip
 from apt_lightning.data.store.rows import Row, status_of
@@ -141,7 +141,7 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
         results: Iterator[Result] = (Result(task, "ok", [], "", False) for task in tasks.values())
     else:
         workers = worker_count(encoding.workers, encoding.devices)
-        job = Job(asdict(take), extract=encoding.extract, deliver=True)
+        job = PoolJob(asdict(take), extract=encoding.extract, deliver=True)
         results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
     writer = SequenceWriter(folder / "shards" / str(rank), key)
     bar = tqdm(total=len(tasks), desc=encoding.name, unit="clip", smoothing=0.1, disable=rank > 0 or not tasks or None)

@@ -18,7 +18,7 @@ from apt_lightning.data.collection.collection import read_collection
 from apt_lightning.data.collection.folder import others_text
 from apt_lightning.data.faults import FAULTS, Fault, Outcome
 from apt_lightning.data.preparation.index import index_entries
-from apt_lightning.data.preparation.pool import Job, Task, run_pool
+from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
 from apt_lightning.data.preparation.share import DEFAULTS, Options, settings_of, worker_count
 from apt_lightning.data.store.reader import Store, duplicates, needs_row
 from apt_lightning.data.store.rows import status_of
@@ -147,7 +147,7 @@ def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> D
         for entry in entries
         if needs_row(entry)
     ]
-    job = Job(settings_of(options.extraction), extract=options.extract)
+    job = PoolJob(settings_of(options.extraction), extract=options.extract)
     sums: dict[str, str] = {}
     bar = tqdm(total=len(tasks), desc="clips", unit="clip", smoothing=0.1)
     with bar, closing(run_pool(tasks, job, worker_count(options.workers, options.devices), options.seconds)) as results:

@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class PoolJob:
     """What the workers of a pool do with each clip."""
 
     settings: dict[str, Any]
@@ -76,7 +76,7 @@ class Result(NamedTuple):
 
 @dataclass(eq=False)
 class _Worker:
-    job: Job
+    job: PoolJob
     number: int
     task: Task | None = None
     since: float = field(default_factory=time.monotonic)
@@ -160,7 +160,7 @@ class Pool:
         StoreError: If workers cannot start.
     """
 
-    def __init__(self, tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> None:
+    def __init__(self, tasks: Sequence[Task], job: PoolJob, workers: int, seconds: float) -> None:
         self._job = job
         self._workers = workers
         self._seconds = seconds
@@ -305,7 +305,7 @@ def _lost(task: Task, code: str, detail: str) -> Result:
     return Result(task, "left out", [Fault(code, task.name, detail)], "", True)
 
 
-def run_pool(tasks: Sequence[Task], job: Job, workers: int, seconds: float) -> Generator[Result, None, None]:
+def run_pool(tasks: Sequence[Task], job: PoolJob, workers: int, seconds: float) -> Generator[Result, None, None]:
     """Yield the results of a :class:`Pool` that lasts as long as the generator."""
     with closing(Pool(tasks, job, workers, seconds)) as pool:
         yield from pool.results()

@@ -17,7 +17,7 @@ from apt_lightning.common.files import digest, locked
 from apt_lightning.common.names import name_form
 from apt_lightning.common.processes import core_count
 from apt_lightning.data.media.extract import ExtractionSettings
-from apt_lightning.data.preparation.pool import Job, Pool, Result, Task, run_pool
+from apt_lightning.data.preparation.pool import Pool, PoolJob, Result, Task, run_pool
 from apt_lightning.data.store.reader import needs_row
 from apt_lightning.data.store.rows import Row, newest_rows
 from apt_lightning.data.store.writer import ShardWriter
@@ -135,7 +135,7 @@ def extract(
     with locked(path / f"rank{rank}.lock"):
         rows = newest_rows(path, key)
         tasks = [task for entry in dealt(entries, rank, world_size) for task in _tasks(entry, rows, options)]
-        job = Job(settings, str(path / "shards" / f"{rank}-"), options.extract)
+        job = PoolJob(settings, str(path / "shards" / f"{rank}-"), options.extract)
         share = "" if world_size == 1 else f" (rank 0 of {world_size})"
         silent = rank > 0 or not tasks
         bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent or None)
@@ -166,7 +166,7 @@ def extracting(clips: Sequence[str | os.PathLike[str]], options: Options = DEFAU
     """
     paths = dict.fromkeys(os.fspath(clip) for clip in clips)
     tasks = [Task(name_form(os.path.basename(path)), path, size_and_time(path)[0]) for path in paths]
-    job = Job(settings_of(options.extraction), deliver=True, extract=options.extract, arguments=options.arguments)
+    job = PoolJob(settings_of(options.extraction), deliver=True, extract=options.extract, arguments=options.arguments)
     with closing(Pool(tasks, job, worker_count(options.workers, options.devices), options.seconds)) as pool:
         yield pool.results()
 

@@ -86,7 +86,7 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
     """Serve tasks from standard input until it ends.
 
     Args:
-        job: First line of standard input, see :class:`apt_lightning.data.preparation.pool.Job`.
+        job: First line of standard input, see :class:`apt_lightning.data.preparation.pool.PoolJob`.
         answer: Sends one line back.
     """
     module, function = job["extract"].split(":")

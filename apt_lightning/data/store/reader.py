@@ -250,7 +250,7 @@ class Store:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the clips were drawn by ``apt synthesize``; no figure then says anything about people."""
+        """Whether the clips were drawn by ``apt synthesize``; no score then says anything about people."""
         return bool(self.manifest.get("synthetic"))
 
     def sets(self, modality: str) -> dict[str, str]:

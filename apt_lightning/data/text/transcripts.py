@@ -11,7 +11,7 @@ from pathlib import Path
 
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.names import raw_name, shown
-from apt_lightning.data.collection.tables import Row, cell_error, read_table, read_text_file
+from apt_lightning.data.collection.tables import CsvRow, cell_error, read_table, read_text_file
 
 TABLES = (".csv", ".tsv")
 SUBTITLES = (".srt", ".vtt")
@@ -77,7 +77,7 @@ def _looks_like_path(given: str) -> bool:
     return bool(_ENDINGS.fullmatch(given) or _ROOTS.match(given) or _ONE_WORD.fullmatch(given))
 
 
-def _match(path: Path, rows: list[Row], clips: Sequence[str]) -> dict[str, str]:
+def _match(path: Path, rows: list[CsvRow], clips: Sequence[str]) -> dict[str, str]:
     """Words by clip: a row is of the clip at its path, else of the one clip of its file name."""
     places = {os.path.realpath(clip): clip for clip in clips}
     names = Counter(os.path.basename(place) for place in places)

@@ -70,11 +70,11 @@ class Audit:
 
     @property
     def failed(self) -> bool:
-        """Whether something is wrong that makes figures wrong."""
+        """Whether something is wrong that makes scores wrong."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data for a JSON file; an undefined figure is null."""
+        """Plain data for a JSON file; an undefined metric is null."""
         values, clips, sources = self.agreement
         return {
             "splits": {
@@ -214,5 +214,5 @@ def _agreement(labels: dict[str, tuple[FloatArray, list[str]]]) -> tuple[FloatAr
     rows = ~np.isnan(values).any(axis=1)
     sources = [source for _, names in chosen for source in names]
     kept = [source for source, row in zip(sources, rows.tolist(), strict=True) if row]
-    figures = np.array([icc(column, kept) for column in values[rows].T])
-    return figures, len(kept), len(set(kept))
+    metrics = np.array([icc(column, kept) for column in values[rows].T])
+    return metrics, len(kept), len(set(kept))

@@ -45,7 +45,7 @@ class Floors:
     """Split to features to how often the nearest training clip is of the same source, and how often by chance."""
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data for a JSON file; an undefined figure is null."""
+        """Plain data for a JSON file; an undefined metric is null."""
         return {
             "baselines": {
                 split: {part: {name: s.to_dict() for name, s in found.items()} for part, found in parts.items()}

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.data.collection.official import CORRELATION, MEAN, SD, SOURCES, STEPS
 
 FloatArray = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ class Finding:
     """One thing that an audit found."""
 
     severity: Severity
-    """An error makes figures wrong; a warning changes what they mean."""
+    """An error makes scores wrong; a warning changes what they mean."""
     code: str
     where: str
     """Split, or splits, and trait."""
@@ -107,7 +107,7 @@ def check_labels(splits: Mapping[str, tuple[FloatArray, Sequence[str]]]) -> list
     for split, (labels, sources) in splits.items():
         missing: BoolArray = np.isnan(labels)
         if missing.any():
-            counts = ", ".join(f"{s} {n}" for s, n in zip(SHORT, missing.sum(axis=0).tolist(), strict=True) if n)
+            counts = ", ".join(f"{s} {n}" for s, n in zip(TRAIT_CODES, missing.sum(axis=0).tolist(), strict=True) if n)
             findings.append(Finding("note", "missing-labels", split, f"clips without a label: {counts}"))
         outside: BoolArray = (labels < 0) | (labels > 1)
         if outside.any():
@@ -155,7 +155,7 @@ def _distribution(split: str, labels: FloatArray, sources: Sequence[str], refere
 
 
 def _columns(mask: BoolArray) -> str:
-    return ", ".join(SHORT[i] for i in np.flatnonzero(mask))
+    return ", ".join(TRAIT_CODES[i] for i in np.flatnonzero(mask))
 
 
 def _uniform(labels: FloatArray) -> BoolArray:
@@ -195,7 +195,7 @@ def _swapped(split: str, labels: FloatArray, own: Profile, reference: Profile) -
             return []
         order = best
         evidence = "their means and correlations are those of the other trait"
-    moved = [f"{SHORT[j]} holds {SHORT[k]}" for j, k in enumerate(order) if j != k]
+    moved = [f"{TRAIT_CODES[j]} holds {TRAIT_CODES[k]}" for j, k in enumerate(order) if j != k]
     return [Finding("error", "swapped", split, f"columns are swapped: {', '.join(moved)}; {evidence}")] if moved else []
 
 
@@ -225,7 +225,7 @@ def _spread(split: str, own: Profile, reference: Profile) -> list[Finding]:
     if not odd.any() or own.sources < MIN_CLIPS:
         return []
     against = "the official training labels" if reference is OFFICIAL else "the training labels"
-    ratios = ", ".join(f"{SHORT[i]} {ratio[i]:.2f}" for i in np.flatnonzero(odd))
+    ratios = ", ".join(f"{TRAIT_CODES[i]} {ratio[i]:.2f}" for i in np.flatnonzero(odd))
     return [Finding("warning", "spread", split, f"spread relative to {against}: {ratios}")]
 
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import numpy as np
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.audit.audit import Audit
 from apt_lightning.evaluation.audit.floors import LOOK_UP, MEAN, NEIGHBOURS
 from apt_lightning.evaluation.audit.labels import Severity
-from apt_lightning.evaluation.metrics import COLUMNS, comparison_table
+from apt_lightning.evaluation.metrics import TRAIT_COLUMNS, comparison_table
 from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.tables import number, render
 
@@ -54,10 +54,10 @@ def _without(result: Audit) -> str:
     if not result.floors.scores:
         return "no labels to score"
     split, parts = list(result.floors.scores.items())[-1]
-    figures = {name: float(s.values["1-MAE"][-1]) for name, s in parts["all"].items()}
+    metrics = {name: float(s.values["1-MAE"][-1]) for name, s in parts["all"].items()}
     rates = result.floors.same_source.get(split, {})
-    content = {name: value for name, value in figures.items() if name.removeprefix(f"{NEIGHBOURS}, ") in rates}
-    shown = {"mean": figures[MEAN], "look-up": figures[LOOK_UP]}
+    content = {name: value for name, value in metrics.items() if name.removeprefix(f"{NEIGHBOURS}, ") in rates}
+    shown = {"mean": metrics[MEAN], "look-up": metrics[LOOK_UP]}
     if content:
         best = max(content, key=lambda name: content[name])
         shown[best] = content[best]
@@ -83,11 +83,11 @@ def _tables(result: Audit) -> list[str]:
         ]
         clips = ", ".join(f"{split} {result.splits[split][1]}" for split in result.spread)
         notes = ["NEU holds emotional stability: high is calm."]
-        blocks.append(render(["", *SHORT], rows, f"Labels, mean ± sd; labelled clips: {clips}", notes))
+        blocks.append(render(["", *TRAIT_CODES], rows, f"Labels, mean ± sd; labelled clips: {clips}", notes))
     values, clips_used, sources = result.agreement
     if clips_used:
         title = f"Agreement of labels within a source, ICC(1): {clips_used} clips of {sources} sources"
-        blocks.append(render(["", *COLUMNS], [["", *(number(v, 2) for v in (*values, np.mean(values)))]], title))
+        blocks.append(render(["", *TRAIT_COLUMNS], [["", *(number(v, 2) for v in (*values, np.mean(values)))]], title))
     for split, parts in result.floors.scores.items():
         blocks += [comparison_table(systems, f"{split}, {part}") for part, systems in parts.items()]
         blocks += same_source_note(result.floors.same_source.get(split, {}))

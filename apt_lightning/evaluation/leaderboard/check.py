@@ -1,4 +1,4 @@
-"""Checks an entry whose labels and predictions are of real people: they stay where they are, the figures are shown."""
+"""Checks an entry whose labels and predictions are of real people: they stay where they are, the metrics are shown."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import file_digest
-from apt_lightning.evaluation.foreign.match import read_submission
-from apt_lightning.evaluation.foreign.reference import read_reference
+from apt_lightning.evaluation.external.match import read_submission
+from apt_lightning.evaluation.external.reference import read_reference
 from apt_lightning.evaluation.leaderboard.entries import read_entry
-from apt_lightning.evaluation.metrics import COLUMNS, score_by_seen, score_table
+from apt_lightning.evaluation.metrics import TRAIT_COLUMNS, score_by_seen, score_table
 from apt_lightning.evaluation.tables import number
 
 TOLERANCE = 0.00005
@@ -36,7 +36,7 @@ def check_entry(
         columns: As for ``apt evaluate``.
 
     Returns:
-        What was found, and whether figures and sums are right.
+        What was found, and whether metrics and sums are right.
 
     Raises:
         DataError: If a file cannot be read.
@@ -56,15 +56,15 @@ def check_entry(
         wrong += [f"{one.name}: {remark}" for remark in one.remarks]
         blocks += [score_table(scores, f"{one.name}, {part}") for part, scores in score_by_seen(one.test).items()]
     values = np.mean([score_by_seen(one.test, resamples=0)["all"].values["1-MAE"] for one in found], axis=0)
-    figures = {column: round(float(value), 4) for column, value in zip(COLUMNS, values, strict=True)}
-    for column, value in zip(COLUMNS, values.tolist(), strict=True):
-        claimed = entry.figures.get(column)
+    metrics = {column: round(float(value), 4) for column, value in zip(TRAIT_COLUMNS, values, strict=True)}
+    for column, value in zip(TRAIT_COLUMNS, values.tolist(), strict=True):
+        claimed = entry.metrics.get(column)
         if claimed is None:
-            wrong.append(f"the entry has no figure for {column}")
+            wrong.append(f"the entry has no metric for {column}")
         elif not abs(claimed - value) <= TOLERANCE + 1e-9:
             wrong.append(f"{column} is {number(value)}, the entry says {number(claimed)}")
     if entry.sha256 != sums:
         wrong.append("the entry's sha256 are not those of the files")
-    form = json.dumps({"figures": figures, "sha256": sums}, indent=1)
-    verdict = "wrong:\n" + "\n".join(f"- {line}" for line in wrong) if wrong else "right: figures and sums agree."
+    form = json.dumps({"metrics": metrics, "sha256": sums}, indent=1)
+    verdict = "wrong:\n" + "\n".join(f"- {line}" for line in wrong) if wrong else "right: metrics and sums agree."
     return "\n\n".join([*blocks, f"What the entry must hold:\n{form}", f"{path}: {verdict}"]), not wrong

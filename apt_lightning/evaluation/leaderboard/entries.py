@@ -1,4 +1,4 @@
-"""Entries of the leaderboard: a small JSON a system, which says what a reader must know to believe a figure."""
+"""Entries of the leaderboard: a small JSON a system, which says what a reader must know to believe a score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 
 PROTOCOLS = ("synthetic", "first-impressions")
 """The synthetic set of :func:`~apt_lightning.evaluation.leaderboard.page.synthetic_reference`, or the official split of
@@ -41,7 +41,7 @@ class Entry:
     seeds: list[int]
     predictions: list[Path]
     """A file a seed, or one of their mean, beside the entry; empty for data whose predictions stay with their owner."""
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """Claimed 1-MAE by trait and ``mean``, where predictions are not here."""
     sha256: list[str]
     """Of the owner's files of predictions, one a seed."""
@@ -65,7 +65,7 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
         raise DataError(f"{path}: no JSON: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: an entry is a JSON object; docs/evaluation.md shows one")
-    known = {*TEXTS, "paper", "seeds", "predictions", "figures", "sha256"}
+    known = {*TEXTS, "paper", "seeds", "predictions", "metrics", "sha256"}
     unknown = sorted(content.keys() - known)
     if unknown:
         raise DataError(f"{path}: unknown key {unknown[0]!r}; an entry has {', '.join(sorted(known))}")
@@ -81,20 +81,20 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
     if not isinstance(content.get("paper"), str | None):
         raise DataError(f"{path}: paper must be a text or null")
     files, sums = _texts(path, content, "predictions"), _texts(path, content, "sha256")
-    figures = _figures(path, content.get("figures", {}))
+    metrics = _metrics(path, content.get("metrics", {}))
     if content["protocol"] == "synthetic" and len(files) not in (1, len(seeds)):
         raise DataError(
             f"{path}: {len(files)} files of predictions for {len(seeds)} seeds; give one a seed, or their mean"
         )
     if content["protocol"] == "first-impressions" and files:
-        raise DataError(f"{path}: predictions of real people stay with their owner; give their sha256 and figures")
+        raise DataError(f"{path}: predictions of real people stay with their owner; give their sha256 and metrics")
     return Entry(
         path,
         **{key: content[key] for key in TEXTS},
         paper=content.get("paper"),
         seeds=seeds,
         predictions=[path.parent / file for file in files],
-        figures=figures,
+        metrics=metrics,
         sha256=sums,
     )
 
@@ -108,11 +108,11 @@ def _texts(path: Path, content: dict[str, Any], key: str) -> list[str]:
     return values
 
 
-def _figures(path: Path, values: Any) -> dict[str, float]:
-    allowed = (*SHORT, "mean")
+def _metrics(path: Path, values: Any) -> dict[str, float]:
+    allowed = (*TRAIT_CODES, "mean")
     right = isinstance(values, dict) and all(
         key in allowed and isinstance(value, int | float) and 0 <= value <= 1 for key, value in values.items()
     )
     if not right:
-        raise DataError(f"{path}: figures must hold 1-MAE under any of {', '.join(allowed)}")
+        raise DataError(f"{path}: metrics must hold 1-MAE under any of {', '.join(allowed)}")
     return dict(values)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.common.traits import SHORT, TRAITS
+from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 from apt_lightning.data.collection.official import SD
 from apt_lightning.data.synthetic.build import plan_clips
 from apt_lightning.evaluation.baselines import CONTENT_FREE, content_free
 from apt_lightning.evaluation.comparison_table import decision
-from apt_lightning.evaluation.foreign.match import read_submission
-from apt_lightning.evaluation.foreign.reference import Reference
+from apt_lightning.evaluation.external.match import read_submission
+from apt_lightning.evaluation.external.reference import Reference
 from apt_lightning.evaluation.leaderboard.entries import Entry, read_entry
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions
@@ -115,7 +115,7 @@ def page(folder: str | os.PathLike[str]) -> str:
             [
                 "# Leaderboard",
                 "Written by `make leaderboard`; do not edit. How to enter: "
-                "[docs/evaluation.md](../docs/evaluation.md#leaderboard). Figures are recomputed from predictions in "
+                "[docs/evaluation.md](../docs/evaluation.md#leaderboard). Metrics are recomputed from predictions in "
                 "[systems](systems); the labels are drawn by code.",
                 "## Synthetic set",
                 _table(lines),
@@ -132,7 +132,7 @@ def page(folder: str | os.PathLike[str]) -> str:
 
 
 def _table(lines: Sequence[Line]) -> str:
-    """Figures on the test clips, best first, each against the look-up."""
+    """Metrics on the test clips, best first, each against the look-up."""
     look_up = next(line for line in lines if line.name == CONTENT_FREE[-1])
     compared = {
         line.name: compare(look_up.system.test, line.system.test).metrics["1-MAE"]
@@ -200,13 +200,13 @@ def _what(entry: Entry) -> list[str]:
 def _claims(entries: Sequence[Entry]) -> str:
     if not entries:
         return (
-            "None yet. Labels and predictions of real people stay with their owners; an entry holds figures and sums."
+            "None yet. Labels and predictions of real people stay with their owners; an entry holds metrics and sums."
         )
     rows = [
-        [*_what(entry), *(number(entry.figures[c]) if c in entry.figures else "" for c in (*SHORT, "mean"))]
+        [*_what(entry), *(number(entry.metrics[c]) if c in entry.metrics else "" for c in (*TRAIT_CODES, "mean"))]
         for entry in entries
     ]
-    head = ["", "paper", "how", "pretrained on", "other data", "selected on", "seeds", *SHORT, "mean"]
+    head = ["", "paper", "how", "pretrained on", "other data", "selected on", "seeds", *TRAIT_CODES, "mean"]
     return render(head, rows)
 
 
@@ -223,7 +223,7 @@ def _published(path: Path) -> str:
             )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
-    head = ["", "mean", *SHORT, "PCC at least", "modalities", "pretrained", "source", "not known"]
+    head = ["", "mean", *TRAIT_CODES, "PCC at least", "modalities", "pretrained", "source", "not known"]
     note = (
         "PCC at least: the least correlation that the mean 1-MAE implies, whatever the spread, if errors are normal "
         f"and the labels' deviation is {number(SD.mean(), 3)}, that of training."

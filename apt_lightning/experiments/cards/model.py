@@ -46,7 +46,7 @@ def model_card(folder: Path) -> str:
         "## Data",
         f"{len(store.clips)} clips of {len({clip.source for clip in store.clips})} sources; store {store.fingerprint}; "
         f"{protocol}. `apt card` of the store writes its data card.",
-        "## Figures",
+        "## Metrics",
         results_table(results),
         results_table(results, "CCC"),
         "## Limits",

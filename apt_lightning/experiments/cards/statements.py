@@ -19,13 +19,13 @@ APPARENT = (
     "personality, and a model that predicts the first says nothing certain about the second."
 )
 DRAWN = (
-    "The clips are drawn faces with synthesised speech and random labels: figures say that the software works, nothing "
+    "The clips are drawn faces with synthesised speech and random labels: scores say that the software works, nothing "
     "about people."
 )
 LIMITS = {
     "Leakage": "On the official split of First Impressions 1,680 of 2,000 test clips have a training clip of the "
     "same source video, and a look-up of the source without any content scores about what trained models score. Read "
-    "the figures of unseen sources, or train on source-disjoint folds.",
+    "the scores of unseen sources, or train on source-disjoint folds.",
     "Regression to the mean": "Scores of extreme clips are too moderate.",
     "One culture, one medium": "English-speaking video bloggers, rated by crowd workers of one platform. Nothing is "
     "known of other languages, ages, cameras or situations.",

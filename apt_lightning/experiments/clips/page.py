@@ -1,4 +1,4 @@
-"""The page about scored clips: for each its picture, what is to be minded about it, and its figures."""
+"""The page about scored clips: for each its picture, what is to be minded about it, and its metrics."""
 
 from __future__ import annotations
 

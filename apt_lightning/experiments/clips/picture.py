@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from apt_lightning.common.names import shown
-from apt_lightning.common.traits import SHORT, TRAITS
+from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 from apt_lightning.data.media.extract import Extraction
 from apt_lightning.evaluation.tables import number
 from apt_lightning.evaluation.training_clips import GRID
@@ -157,7 +157,7 @@ def _modalities(axes: Axes, shapley: dict[str, dict[str, float]]) -> None:
         middles = np.arange(len(TRAITS)) - 0.4 + height * (k + 0.5)
         axes.barh(middles, [values[t] for t in TRAITS], height * 0.9, color=COLOURS.get(name, "0.5"), label=name)
     axes.axvline(0, color="0.3", lw=0.8)
-    axes.set(ylim=(len(TRAITS) - 0.5, -0.5), yticks=range(len(TRAITS)), yticklabels=SHORT)
+    axes.set(ylim=(len(TRAITS) - 0.5, -0.5), yticks=range(len(TRAITS)), yticklabels=TRAIT_CODES)
     axes.tick_params("y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+.2f}" if abs(x) > 1e-9 else "0"))
@@ -167,7 +167,7 @@ def _modalities(axes: Axes, shapley: dict[str, dict[str, float]]) -> None:
 def _course(axes: Axes, windows: list[dict[str, Any]]) -> None:
     axes.set_title("Course over time, s")
     scored = [window for window in windows if "traits" in window]
-    for name, short, colour, mark in zip(TRAITS, SHORT, LINES, "os^Dv", strict=True):
+    for name, short, colour, mark in zip(TRAITS, TRAIT_CODES, LINES, "os^Dv", strict=True):
         middles = [(window["from"] + window["to"]) / 2 for window in scored]
         axes.plot(
             middles, [window["traits"][name] for window in scored], f"{mark}-", ms=3, lw=1.2, color=colour, label=short
@@ -181,7 +181,7 @@ def _heat(axes: Axes, edges: Sequence[float], parts: list[dict[str, Any]], scale
     effects = np.array([[part["effects"][name] for part in parts] for name in TRAITS])
     rows = np.linspace(0, bottom, len(TRAITS) + 1)
     axes.pcolormesh(edges, rows, effects, cmap=CHANGE, norm=scale, edgecolors="0.85", linewidth=0.3)
-    axes.set_yticks((rows[1:] + rows[:-1]) / 2, SHORT, fontsize=6)
+    axes.set_yticks((rows[1:] + rows[:-1]) / 2, TRAIT_CODES, fontsize=6)
     axes.tick_params("y", length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
@@ -249,6 +249,6 @@ def _key(axes: Axes, scale: Normalize) -> None:
         (1, f"raises by {end:.3f}", "right"),
     ):
         axes.text(at, -0.35, text, ha=side, va="top", fontsize=7)
-    axes.set_title(f"Cells below a part, from above: {', '.join(SHORT)}", fontsize=7, weight="normal")
+    axes.set_title(f"Cells below a part, from above: {', '.join(TRAIT_CODES)}", fontsize=7, weight="normal")
     axes.set(xticks=[])
     axes.set(yticks=[])

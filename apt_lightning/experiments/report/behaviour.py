@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.calibration import (
     HISTOGRAM_EDGES,
     Deciles,
@@ -18,20 +18,20 @@ from apt_lightning.evaluation.calibration import (
     slopes,
 )
 from apt_lightning.evaluation.conformal import Coverage, coverage, fit_conformal
-from apt_lightning.evaluation.fairness import FIGURES, MIN_SOURCES, Group, fairness, group_masks, verdict
+from apt_lightning.evaluation.fairness import GROUP_METRICS, MIN_GROUP_SOURCES, Group, fairness, group_masks, verdict
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.cards.statements import DRAWN
 from apt_lightning.experiments.report.blocks import (
     Block,
+    Chart,
     Forest,
     Key,
     Mark,
     Note,
     Panels,
-    Picture,
-    Row,
     Section,
     Table,
+    TableRow,
     value_cell,
 )
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, LINES, TRUE, picture
@@ -55,12 +55,12 @@ def spread(runs: Sequence[Shown]) -> Section:
     blocks: dict[str, list[Block]] = {}
     for run in runs:
         found = {name: distributions(table) for name, table in run.shown.items()}
-        charts = [_histogram(run, found, i) for i in range(len(SHORT))]
+        charts = [_histogram(run, found, i) for i in range(len(TRAIT_CODES))]
         caption = f"Share of clips by score: {run.clips}.{run.seed_note}"
-        rows = [Row([name, *(number(float(v), 3) for v in d.distance)]) for name, d in found.items()]
+        rows = [TableRow([name, *(number(float(v), 3) for v in d.distance)]) for name, d in found.items()]
         table = Table(
             f"Wasserstein distance between predicted and true scores, in label units: {run.clips}",
-            ["system", *SHORT],
+            ["system", *TRAIT_CODES],
             rows,
         )
         keys = _keys(run, Key("■", TRUE, "labels"))
@@ -69,7 +69,7 @@ def spread(runs: Sequence[Shown]) -> Section:
     return Section("distributions", "Distributions", intro, runs=blocks)
 
 
-def _histogram(run: Shown, found: dict[str, Distributions], trait: int) -> Picture:
+def _histogram(run: Shown, found: dict[str, Distributions], trait: int) -> Chart:
     def draw(axes: Any) -> None:
         true = next(iter(found.values())).true[trait]
         axes.stairs(true / max(1, true.sum()), HISTOGRAM_EDGES, fill=True, color=TRUE, alpha=0.4)
@@ -102,14 +102,14 @@ def calibration(runs: Sequence[Shown]) -> Section:
                 ("true on predicted", s.true_on_predicted, s.lower[1], s.upper[1]),
             ):
                 ends = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
-                rows.append(Row([f"{run.short(name)}, {kind}", *(value_cell(*e, digits=2) for e in ends)]))
+                rows.append(TableRow([f"{run.short(name)}, {kind}", *(value_cell(*e, digits=2) for e in ends)]))
         found = {name: deciles(table) for name, table in run.shown.items()}
         bounds = _bounds([d.true for d in found.values()] + [d.predicted for d in found.values()])
-        charts = [_means(run, found, i, bounds) for i in range(len(SHORT))]
+        charts = [_means(run, found, i, bounds) for i in range(len(TRAIT_CODES))]
         caption = f"Mean prediction by mean label, in deciles of the label: {run.clips}.{run.seed_note}"
         sloped = Table(
             f"Slopes with 95 % intervals over sources: {run.clips}",
-            ["slope", *SHORT],
+            ["slope", *TRAIT_CODES],
             rows,
             ["Predicted on true: 1 = no regression to the mean. True on predicted: 1 = calibrated."],
         )
@@ -124,7 +124,7 @@ def _bounds(arrays: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> tuple[fl
     return (float(values.min()) - 0.03, float(values.max()) + 0.03) if len(values) else (0.0, 1.0)
 
 
-def _means(run: Shown, found: dict[str, Deciles], trait: int, bounds: tuple[float, float]) -> Picture:
+def _means(run: Shown, found: dict[str, Deciles], trait: int, bounds: tuple[float, float]) -> Chart:
     def draw(axes: Any) -> None:
         axes.plot(bounds, bounds, color=TRUE, lw=1, ls="--")
         for name, d in found.items():
@@ -144,25 +144,25 @@ def errors(runs: Sequence[Shown]) -> Section:
     for run in runs:
         found = {name: deciles(table) for name, table in run.shown.items()}
         top = max(1.05 * np.nanmax(np.nan_to_num(d.upper)) for d in found.values())
-        charts = [_errors(run, found, i, float(top)) for i in range(len(SHORT))]
+        charts = [_errors(run, found, i, float(top)) for i in range(len(TRAIT_CODES))]
         least = min(int(d.clips.min()) for d in found.values())
         caption = (
             f"Mean absolute error by decile of the label, 95 % intervals over sources: {run.clips}, "
             f"{least} or more a decile.{run.seed_note}"
         )
         rows = [
-            Row([f"{run.short(name)}, {trait}", *(number(float(v), 3) for v in d.mae[i])])
-            for i, trait in enumerate(SHORT)
+            TableRow([f"{run.short(name)}, {trait}", *(number(float(v), 3) for v in d.mae[i])])
+            for i, trait in enumerate(TRAIT_CODES)
             for name, d in found.items()
         ]
         head = ["label decile", *(str(i) for i in range(1, 11))]
-        table = Table(f"Mean absolute error: {run.clips}", head, rows, folded="The figures as a table")
+        table = Table(f"Mean absolute error: {run.clips}", head, rows, folded="The metrics as a table")
         blocks[run.name] = [Panels(caption, charts, _keys(run)), table]
     intro = "Models trained on few extreme clips tend to err most at both ends."
     return Section("errors", "Errors along the label", intro, runs=blocks)
 
 
-def _errors(run: Shown, found: dict[str, Deciles], trait: int, top: float) -> Picture:
+def _errors(run: Shown, found: dict[str, Deciles], trait: int, top: float) -> Chart:
     def draw(axes: Any) -> None:
         x = np.arange(1, 11)
         for name, d in found.items():
@@ -191,9 +191,9 @@ def groups(runs: Sequence[Shown]) -> Section:
         single = [group for group in found if " x " not in group.attribute]
         small = sum(group.small for group in found)
         parts: list[Block] = [Note(f"{DRAWN} Groups too.", warning=True)] if run.synthetic else []
-        parts += [_group_chart(run, single, figure) for figure in ("signed error", "MAE")]
+        parts += [_group_chart(run, single, metric) for metric in ("signed error", "MAE")]
         if small:
-            few = f"they or their rest have fewer than {MIN_SOURCES} sources"
+            few = f"they or their rest have fewer than {MIN_GROUP_SOURCES} sources"
             parts.append(Note(f"no verdict on {small} of {len(found)} groups: {few}.", warning=True))
         for attribute in dict.fromkeys(group.attribute for group in found):
             chosen = [group for group in found if group.attribute == attribute]
@@ -208,18 +208,18 @@ def groups(runs: Sequence[Shown]) -> Section:
     return Section("fairness", "Groups of people", intro, runs=blocks)
 
 
-def _group_chart(run: Shown, found: Sequence[Group], figure: str) -> Forest:
+def _group_chart(run: Shown, found: Sequence[Group], metric: str) -> Forest:
     marks = []
     for group in found:
-        f = group.figures[figure]
+        f = group.metrics[metric]
         label = f"{group.attribute}: {group.name} ({group.clips} clips)"
         ends = float(f.value[-1]), float(f.lower[-1]), float(f.upper[-1])
         marks.append(Mark(label, *ends, "" if group.small else "final"))
     caption = f"Mean over traits, {run.final}: {run.clips}, 95 % intervals over sources.{run.seed_note}"
-    alt = f"{run.name}: {figure} of {len(found)} groups of people with intervals; the table below has the figures"
-    title = "Signed error" if figure == "signed error" else "Mean absolute error"
-    axis = "prediction - label" if figure == "signed error" else "mean absolute error"
-    return Forest(caption, title, alt, marks, axis, 0.0 if figure == "signed error" else None)
+    alt = f"{run.name}: {metric} of {len(found)} groups of people with intervals; the table below has the metrics"
+    title = "Signed error" if metric == "signed error" else "Mean absolute error"
+    axis = "prediction - label" if metric == "signed error" else "mean absolute error"
+    return Forest(caption, title, alt, marks, axis, 0.0 if metric == "signed error" else None)
 
 
 def _group_table(found: Sequence[Group], attribute: str, folded: str) -> Table:
@@ -227,11 +227,11 @@ def _group_table(found: Sequence[Group], attribute: str, folded: str) -> Table:
     for group in found:
         cells = [
             value_cell(float(f.value[-1]), float(f.lower[-1]), float(f.upper[-1]), 3)
-            for figure in FIGURES
-            for f in (group.figures[figure], group.gaps[figure])
+            for metric in GROUP_METRICS
+            for f in (group.metrics[metric], group.gaps[metric])
         ]
-        rows.append(Row([group.name, f"{group.clips} of {group.sources}", *cells, verdict(group)]))
-    heads = [head for figure in FIGURES for head in (figure, "gap")]
+        rows.append(TableRow([group.name, f"{group.clips} of {group.sources}", *cells, verdict(group)]))
+    heads = [head for metric in GROUP_METRICS for head in (metric, "gap")]
     clips = sum(group.clips for group in found)
     return Table(
         f"By {attribute}, mean over traits: {clips} clips of a known group, 95 % intervals over sources",
@@ -264,7 +264,7 @@ def intervals(runs: Sequence[Shown]) -> Section:
         found = coverage(fitted, table, groups=masks)
         first = ", of the first seed and fold" if run.results.settings.get("folds") or run.seeds > 1 else ""
         rows = [
-            Row(
+            TableRow(
                 [
                     c.name,
                     value_cell(c.value, c.lower, c.upper, 3),
@@ -284,7 +284,7 @@ def intervals(runs: Sequence[Shown]) -> Section:
         head = ["", "inside", "mean width", "labels", "sources"]
         blocks[run.name] = [
             *_coverage_charts(run, found, fitted.level, f"{caption}. Dashed: promised overall."),
-            Table(caption, head, rows, [note], "All figures as a table"),
+            Table(caption, head, rows, [note], "All metrics as a table"),
         ]
     intro = "Split-conformal intervals around each score, wider for clips that look hard."
     return Section("intervals", "Prediction intervals", intro, runs=blocks)
@@ -295,7 +295,7 @@ def _coverage_charts(run: Shown, found: Sequence[Coverage], level: float, captio
     titles: dict[str, list[Mark]] = {"Overall and by trait": [], "By decile of the label": [], "By group": []}
     for c in found:
         if c.labels:
-            kind = 0 if c.name in ("overall", *SHORT) else 1 if c.name.startswith("decile") else 2
+            kind = 0 if c.name in ("overall", *TRAIT_CODES) else 1 if c.name.startswith("decile") else 2
             mark = Mark(f"{c.name} ({c.labels} labels)", c.value, c.lower, c.upper, "final")
             list(titles.values())[kind].append(mark)
     about = f"{run.name}: share of labels inside their {level * 100:.0f} % interval, overall {found[0].value:.3f}"

@@ -13,12 +13,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.metrics import Scores
 from apt_lightning.evaluation.tables import UNDEFINED, number
 
 T = TypeVar("T")
-HEADS = ("mean", *SHORT)
+HEADS = ("mean", *TRAIT_CODES)
 """Columns of the traits, the mean first."""
 FloatArray = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ class Cell(NamedTuple):
     """Set below in small print: an interval or a spread."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One row of a table; its first cell is its head."""
 
     cells: Sequence[Cell | str]
@@ -45,7 +45,7 @@ class Table:
 
     caption: str
     head: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     notes: Sequence[str] = ()
     folded: str = ""
     """Line under which the table is folded away; shown if empty."""
@@ -65,7 +65,7 @@ class Table:
         return "data:text/csv;charset=utf-8;base64," + base64.b64encode(stream.getvalue().encode()).decode()
 
 
-class Picture(NamedTuple):
+class Chart(NamedTuple):
     """One chart."""
 
     title: str
@@ -157,7 +157,7 @@ class Panels:
     """Small charts that share a caption and a legend and flow with the width of the screen."""
 
     caption: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[Chart]
     keys: Sequence[Key] = ()
     kind: str = "panels"
 

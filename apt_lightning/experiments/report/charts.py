@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from apt_lightning.experiments.report.blocks import Picture
+from apt_lightning.experiments.report.blocks import Chart
 
 TRUE, BASELINE, FINAL = "#000001", "#000002", "#000003"
 _MODALITIES = ("#000004", "#000003", "#000005", "#00000a", "#00000b", "#00000c")
@@ -68,7 +68,7 @@ def modality_colours(n: int) -> list[str]:
     return [_MODALITIES[i % len(_MODALITIES)] for i in range(n)]
 
 
-def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2.3, stacked: int = 1) -> Picture:
+def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2.3, stacked: int = 1) -> Chart:
     """Draw one chart.
 
     Args:
@@ -84,7 +84,7 @@ def picture(title: str, alt: str, draw: Callable[[Any], None], height: float = 2
         draw(figure.subplots(stacked, sharex=True))
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True)
-    return Picture(title, _inline(stream.getvalue(), alt))
+    return Chart(title, _inline(stream.getvalue(), alt))
 
 
 def css(colour: str) -> str:

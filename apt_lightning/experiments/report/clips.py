@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.tables import number
-from apt_lightning.experiments.report.blocks import Block, Row, Section, Table
+from apt_lightning.experiments.report.blocks import Block, Section, Table, TableRow
 from apt_lightning.experiments.report.run import Shown
 
 N_CLIPS = 5
@@ -28,9 +28,9 @@ def best_and_worst(runs: Sequence[Shown]) -> Section:
             pairs = zip(table.true[i], table.predicted[i], strict=True)
             cells = [f"{number(float(t), 2)} → {number(float(p), 2)}" for t, p in pairs]
             seen = "seen" if table.seen_source[i] else "unseen"
-            rows.append(Row([table.clips[i], number(float(error[i]), 3), *cells, seen]))
+            rows.append(TableRow([table.clips[i], number(float(error[i]), 3), *cells, seen]))
         caption = f"Label → prediction of {run.final}, best clips first, worst last: {run.clips}.{run.seed_note}"
-        blocks[run.name] = [Table(caption, ["clip", "mean error", *SHORT, "source"], rows)]
+        blocks[run.name] = [Table(caption, ["clip", "mean error", *TRAIT_CODES, "source"], rows)]
     intro = (
         "Mean absolute error over the traits. Look at the worst: a fault of the clip, of the label, or of the model?"
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.contributions import Mask
 from apt_lightning.evaluation.predictions import read_predictions
@@ -16,15 +16,15 @@ from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.blocks import (
     HEADS,
     Block,
+    Chart,
     Forest,
     Key,
     Mark,
     Note,
     Panels,
-    Picture,
-    Row,
     Section,
     Table,
+    TableRow,
 )
 from apt_lightning.experiments.report.charts import modality_colours, picture
 from apt_lightning.experiments.report.run import Run
@@ -136,7 +136,7 @@ def contributions(runs: Sequence[Run]) -> Section:
         caption = f"Mean absolute Shapley value of each modality, {run.final}: {found.clips} test clips.{run.seed_note}"
         keys = [Key("■", c, m) for m, c in zip(found.names, modality_colours(len(found.names)), strict=True)]
         rows = [
-            Row([name, *(number(float(v)) for v in (column.mean(), *column))])
+            TableRow([name, *(number(float(v)) for v in (column.mean(), *column))])
             for name, column in zip(found.names, found.modalities.T, strict=True)
         ]
         charts = Panels(caption, [_bars(run, found)], keys)
@@ -156,14 +156,14 @@ def contributions(runs: Sequence[Run]) -> Section:
     return Section("contributions", "What the scores rest on", intro, runs=blocks)
 
 
-def _bars(run: Run, found: Contributions) -> Picture:
+def _bars(run: Run, found: Contributions) -> Chart:
     values, n = found.modalities, len(found.names)
 
     def draw(axes: Any) -> None:
-        x = np.arange(len(SHORT))
+        x = np.arange(len(TRAIT_CODES))
         for i, colour in enumerate(modality_colours(n)):
             axes.bar(x + (i - (n - 1) / 2) * 0.78 / n, values[:, i], 0.72 / n, color=colour)
-        axes.set_xticks(x, SHORT)
+        axes.set_xticks(x, TRAIT_CODES)
         axes.grid(axis="x", visible=False)
         axes.set_ylabel("mean |Shapley value|")
 

@@ -51,7 +51,7 @@ BUILDERS: dict[str, tuple[Callable[[Sequence[Run]], Section], ...]] = {
 
 
 class Fact(NamedTuple):
-    """One figure of the overview."""
+    """One metric of the overview."""
 
     label: str
     value: str
@@ -109,7 +109,7 @@ def render_page(
     Args:
         runs: What it is about, at least one.
         sections: Heading of a group to its sections, in their order.
-        facts: Name of a run to the figures to read first.
+        facts: Name of a run to the metrics to read first.
         card: With the card of models of this package.
     """
     environment = Environment(
@@ -142,7 +142,7 @@ def _code(text: str) -> Markup:
 
 
 def overview(run: Shown) -> list[Fact]:
-    """The figures to read first."""
+    """The metrics to read first."""
     final, look_up = run.scores(run.final), run.scores(BASELINES[2])
     values = [float(s.values["1-MAE"][-1]) for s in final]
     mean = sum(values) / len(values)

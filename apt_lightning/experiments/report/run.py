@@ -21,7 +21,7 @@ from apt_lightning.experiments.results import RunResults, read_run
 
 @dataclass(frozen=True)
 class Shown(ABC):
-    """Systems on the same clips, as the sections of figures read them: a run, or a stranger's file."""
+    """Systems on the same clips, as the sections of metrics read them: a run, or a stranger's file."""
 
     name: str
     """Unique on the page."""

@@ -1,4 +1,4 @@
-"""Sections of figures: the paper's two tables, quality of fit, seen and unseen sources, paired comparisons."""
+"""Sections of metrics: the paper's two tables, quality of fit, seen and unseen sources, paired comparisons."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.comparison_table import decision
-from apt_lightning.evaluation.metrics import COLUMNS, MIN_SOURCES
+from apt_lightning.evaluation.metrics import MIN_SOURCES, TRAIT_COLUMNS
 from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare
 from apt_lightning.evaluation.tables import number, p_value
@@ -21,9 +21,9 @@ from apt_lightning.experiments.report.blocks import (
     Forest,
     Mark,
     Note,
-    Row,
     Section,
     Table,
+    TableRow,
     mean_first,
     score_cells,
     value_cell,
@@ -40,7 +40,7 @@ def headline(runs: Sequence[Shown]) -> Section:
     common: list[Block] = [_side_by_side(runs)] if len(runs) > 1 else []
     blocks: dict[str, list[Block]] = {}
     for run in runs:
-        rows = [Row([name, *score_cells(run.scores(name), "1-MAE")], style_of(run, name)) for name in run.parts]
+        rows = [TableRow([name, *score_cells(run.scores(name), "1-MAE")], style_of(run, name)) for name in run.parts]
         table = Table(
             f"1-MAE (1 - mean absolute error; higher is better): {run.clips}",
             ["system", *HEADS],
@@ -84,7 +84,7 @@ def _spread(run: Shown) -> str:
 
 
 def _side_by_side(runs: Sequence[Shown]) -> Table:
-    """Mean figures of every system, a pair of columns a run."""
+    """Mean metrics of every system, a pair of columns a run."""
     systems = list(dict.fromkeys(name for run in runs for name in run.parts))
     rows = []
     for name in systems:
@@ -94,7 +94,7 @@ def _side_by_side(runs: Sequence[Shown]) -> Table:
             for run in runs
         ]
         style = style_of(next(run for run in runs if name in run.parts), name)
-        rows.append(Row([name, *cells], style))
+        rows.append(TableRow([name, *cells], style))
     sizes = "; ".join(f"{run.name}: {run.clips}" for run in runs)
     head = ["system", *(f"{run.name}: {metric}" for metric in DIGITS for run in runs)]
     return Table(f"Runs side by side, mean over traits. {sizes}", head, rows, [NEU])
@@ -106,7 +106,7 @@ def quality(runs: Sequence[Shown]) -> Section:
     for run in runs:
         metrics = ("CCC", "R2", "PCC", "sd ratio", "RMSE")
         rows = [
-            Row([name, *(score_cells(run.scores(name), metric, 3)[0] for metric in metrics)], style_of(run, name))
+            TableRow([name, *(score_cells(run.scores(name), metric, 3)[0] for metric in metrics)], style_of(run, name))
             for name in run.parts
         ]
         first = Table(
@@ -114,13 +114,13 @@ def quality(runs: Sequence[Shown]) -> Section:
             ["system", "CCC", "R²", "PCC", "sd ratio", "RMSE"],
             rows,
             [
-                "“undefined”: the figure does not exist, as a correlation with a constant.",
+                "“undefined”: the metric does not exist, as a correlation with a constant.",
                 _spread(run),
             ],
         )
         names = {"CCC": "CCC", "R2": "R²", "PCC": "PCC", "sd ratio": "sd ratio"}
         own = [
-            Row([f"{label}, {run.short(name)}", *score_cells(run.scores(name), metric, 3)], style_of(run, name))
+            TableRow([f"{label}, {run.short(name)}", *score_cells(run.scores(name), metric, 3)], style_of(run, name))
             for metric, label in names.items()
             for name in run.shown
         ]
@@ -140,13 +140,15 @@ def extremes(runs: Sequence[Shown]) -> Section:
         names = list(run.shown)
         columns = {name: [score_cells(run.scores(name), m) for m in ("1-MAE", "low", "high")] for name in names}
         rows = [
-            Row([trait, *(cells[i] for name in names for cells in columns[name])], "final" if trait == "mean" else "")
+            TableRow(
+                [trait, *(cells[i] for name in names for cells in columns[name])], "final" if trait == "mean" else ""
+            )
             for i, trait in enumerate(HEADS)
         ]
         counts = run.scores(run.final)[0].clips
         low, high = ("/".join(str(n) for n in counts[m][:-1]) for m in ("low", "high"))
         table = Table(
-            f"1-MAE: {run.clips}; low (C1) {low} and high (C4) {high} clips in {'/'.join(SHORT)}",
+            f"1-MAE: {run.clips}; low (C1) {low} and high (C4) {high} clips in {'/'.join(TRAIT_CODES)}",
             ["", *(f"{run.short(name)}: {part}" for name in names for part in ("all", "low", "high"))],
             rows,
             [_spread(run), NEU],
@@ -174,7 +176,7 @@ def sources(runs: Sequence[Shown]) -> Section:
                 for metric, digits in DIGITS.items()
                 for part, clips in parts.items()
             ]
-            rows.append(Row([name, *cells], style_of(run, name)))
+            rows.append(TableRow([name, *cells], style_of(run, name)))
         counts = "; ".join(f"{part}: {n} clips" for part, n in parts.items())
         caption = f"Mean over traits. {counts}; {len(table)} in all"
         blocks[run.name] = [Table(caption, head, rows, [_spread(run)])]
@@ -182,7 +184,7 @@ def sources(runs: Sequence[Shown]) -> Section:
             share = seen / len(table)
             text = (
                 f"{seen} of {len(table)} clips ({share:.0%}) have a training clip of the same source video. "
-                "Their figures reward recognising a person or a room."
+                "Their metrics reward recognising a person or a room."
             )
             blocks[run.name].append(Note(text, warning=True))
             blocks[run.name] += [Note(line, warning=True) for line in same_source_note(run.results.same_source)]
@@ -206,7 +208,7 @@ def comparison(runs: Sequence[Run]) -> Section:
         found = compare(a, b, paired_seeds=len(a) == len(b))
         blocks[run.name] = [
             *difference_plots(found, run.name),
-            difference_table(found, run.baseline, run.final, "All figures as a table"),
+            difference_table(found, run.baseline, run.final, "All metrics as a table"),
         ]
     common: list[Block] = []
     for run in runs[1:]:
@@ -234,11 +236,11 @@ def difference_plots(found: Comparison, about: str) -> list[Forest]:
     plots = []
     for metric in COMPARED:
         d = found.metrics[metric]
-        said = [decision(d, i, found.level) for i in range(len(COLUMNS))]
+        said = [decision(d, i, found.level) for i in range(len(TRAIT_COLUMNS))]
         ends = zip(d.difference.tolist(), d.lower.tolist(), d.upper.tolist(), strict=True)
         marks = [
             Mark(f"{column}: {said[i]}", *places, style="final" if column == "mean" else "")
-            for i, (column, places) in enumerate(zip(COLUMNS, ends, strict=True))
+            for i, (column, places) in enumerate(zip(TRAIT_COLUMNS, ends, strict=True))
         ]
         caption = (
             f"{found.n_clips} clips, {found.level * 100:.0f} % intervals over sources. Above 0: stage 4 is higher."
@@ -262,13 +264,13 @@ def difference_table(found: Comparison, a: str, b: str, folded: str = "") -> Tab
     rows = []
     for metric in COMPARED:
         d = found.metrics[metric]
-        for i, column in mean_first(list(enumerate(COLUMNS))):
+        for i, column in mean_first(list(enumerate(TRAIT_COLUMNS))):
             ends = float(d.difference[i]), float(d.lower[i]), float(d.upper[i])
             sides = [number(float(side[i])) for side in (d.a, d.b)]
             p = [p_value(float(values[i])) for values in (d.p, d.p_holm)]
             cells: list[Cell | str] = [f"{metric}, {column}", *sides, value_cell(*ends), *p]
             cells += [decision(d, i, found.level), str(d.clips[i])]
-            rows.append(Row(cells, "final" if column == "mean" else ""))
+            rows.append(TableRow(cells, "final" if column == "mean" else ""))
     seeds = (
         "One seed a side: the intervals say nothing about training anew."
         if found.seeds_a == found.seeds_b == 1
@@ -301,13 +303,13 @@ def ablations(runs: Sequence[Run]) -> Section:
             cells: list[Cell | str] = [f"{line['group']}: {line['title']}", f"{int(line['parameters']):,}"]
             cells += [number(float(line["validation"])), number(float(line["test"]))]
             for unit in ("stage4", "stage2"):
-                figures = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper", "p")]
-                if all(figures):
-                    value, lower, upper, p = (float(figure) for figure in figures)
+                metrics = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper", "p")]
+                if all(metrics):
+                    value, lower, upper, p = (float(metric) for metric in metrics)
                     cells += [value_cell(value, lower, upper), p_value(p)]
                 else:
                     cells += ["", ""]
-            rows.append(Row(cells, "final" if line["unit"] == "stage4" else ""))
+            rows.append(TableRow(cells, "final" if line["unit"] == "stage4" else ""))
         head = ["variant", "trained parameters", "validation", "test", "against stage 4", "p", "against stage 2", "p"]
         notes = ["p-values of this table are not corrected for the number of variants. Choose by validation only."]
         blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}; seeds: {lines[0]['seeds']}", head, rows, notes)]

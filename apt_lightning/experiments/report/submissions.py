@@ -1,4 +1,4 @@
-"""The page of strangers' predictions: the sections of figures that a run gets, without those of its training."""
+"""The page of strangers' predictions: the sections of metrics that a run gets, without those of its training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from apt_lightning.common.files import write_text
 from apt_lightning.common.traits import TraitStatistics
-from apt_lightning.evaluation.foreign.match import Submission
+from apt_lightning.evaluation.external.match import Submission
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.spread import FACTORS, System, at_equal_spread, mean_figures, spread_curve
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report import behaviour, clips, scores
-from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Row, Section, Table
+from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Section, Table, TableRow
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, LINES, TRUE, picture
 from apt_lightning.experiments.report.page import overview, render_page
 from apt_lightning.experiments.report.run import Shown
@@ -125,7 +125,7 @@ def _equal_spread(files: Sequence[SubmittedFile], judged: Judged) -> Section:
     scaled = at_equal_spread(systems)
     metrics = ("1-MAE", "low", "high")
     found = {name: mean_figures(tables) for name, tables in scaled.items()}
-    rows = [Row([name, *(number(figures[metric]) for metric in metrics)]) for name, figures in found.items()]
+    rows = [TableRow([name, *(number(values[metric]) for metric in metrics)]) for name, values in found.items()]
     notes = ["A gain at low and high that is gone here was bought by spreading predictions more widely."]
     table = Table(
         f"At the spread of {files[0].name}, mean over traits: {files[0].clips}",

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from apt_lightning.common.traits import SHORT, trait_classes
+from apt_lightning.common.traits import TRAIT_CODES, trait_classes
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.plan import Unit
-from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Picture, Row, Section, Source, Table
+from apt_lightning.experiments.report.blocks import Block, Chart, Key, Note, Panels, Section, Source, Table, TableRow
 from apt_lightning.experiments.report.charts import BASELINE, CLASS_COLOURS, FINAL, picture
 from apt_lightning.experiments.report.run import Run
 
@@ -45,7 +45,7 @@ def embeddings(runs: Sequence[Run]) -> Section:
             continue
         classes = trait_classes(labels.astype(np.float64), run.results.statistics)
         points, shares = _project(values.astype(np.float64), present)
-        charts = [_scatter(run, points, classes, trait) for trait in range(len(SHORT))]
+        charts = [_scatter(run, points, classes, trait) for trait in range(len(TRAIT_CODES))]
         named = ("C1 (low)", "C2", "C3", "C4 (high)")
         keys = [Key("▬", colour, name) for colour, name in zip(CLASS_COLOURS, named, strict=True)]
         keys += [Key(glyph, "currentColor", name) for glyph, name in zip(glyphs, modalities, strict=False)]
@@ -72,7 +72,7 @@ def _project(values: FloatArray, present: npt.NDArray[np.bool_]) -> tuple[FloatA
     return points, shares
 
 
-def _scatter(run: Run, points: FloatArray, classes: npt.NDArray[np.int64], trait: int) -> Picture:
+def _scatter(run: Run, points: FloatArray, classes: npt.NDArray[np.int64], trait: int) -> Chart:
     from apt_lightning.evaluation.embedding_plot import MARKERS
     from apt_lightning.experiments.report.behaviour import TRAIT_TITLES
 
@@ -104,7 +104,7 @@ def _retrieval(run: Run) -> list[Block]:
             for key in ("precision", "precision_chance", "map_at_r", "map_at_r_chance")
         ]
         queries = sum(int(line["queries"]) for line in own)
-        rows.append(Row([f"{query} → {answer}", str(queries), *(number(value, 3) for value in means)]))
+        rows.append(TableRow([f"{query} → {answer}", str(queries), *(number(value, 3) for value in means)]))
     if not rows:
         return []
     head = ["query → answer", "queries", "P@10", "by chance", "MAP@R", "by chance"]
@@ -148,7 +148,7 @@ def _epochs(path: Path) -> dict[str, FloatArray]:
     return {name: np.array([float(line.get(name) or "nan") for line in lines]) for name in names}
 
 
-def _curve(run: Run, unit: Unit, tables: Sequence[dict[str, FloatArray]]) -> Picture:
+def _curve(run: Run, unit: Unit, tables: Sequence[dict[str, FloatArray]]) -> Chart:
     monitor = "val/precision" if unit.config == "stage3" else "val/accuracy"
 
     def draw(axes: Any) -> None:
@@ -168,7 +168,7 @@ def _curve(run: Run, unit: Unit, tables: Sequence[dict[str, FloatArray]]) -> Pic
         lower.xaxis.get_major_locator().set_params(integer=True)
 
     epochs = max(len(table["epoch"]) for table in tables)
-    alt = f"{run.name}: training loss and validation figure of {unit.title} over {epochs} epochs"
+    alt = f"{run.name}: training loss and validation metric of {unit.title} over {epochs} epochs"
     return picture(unit.title, alt, draw, height=2.9, stacked=2)
 
 
@@ -187,7 +187,7 @@ def data(runs: Sequence[Run]) -> Section:
                 labelled = sum(not np.isnan(clip.traits).any() for clip in own)
                 counts = [len(own), status["ok"], status["degraded"], status["left out"], labelled, len(found)]
                 shared = "" if split == "train" else str(len(found & training))
-                rows.append(Row([split, *(str(n) for n in counts), shared]))
+                rows.append(TableRow([split, *(str(n) for n in counts), shared]))
         head = ["split", "given", "ok", "degraded", "left out", "labelled", "sources", "sources also in train"]
         notes = ["Given = ok + degraded + left out. Degraded: used without a modality, or by features made elsewhere."]
         if run.results.settings["folds"]:
@@ -203,7 +203,9 @@ def _faults(run: Run) -> Block:
     counts = Counter(code for clip in clips for code in {fault.code for fault in clip.faults})
     if not counts:
         return Note(f"No fault was found in any of the {len(clips)} clips.")
-    rows = [Row([code, str(n), FAULTS[code].outcome.value, FAULTS[code].sentence]) for code, n in counts.most_common()]
+    rows = [
+        TableRow([code, str(n), FAULTS[code].outcome.value, FAULTS[code].sentence]) for code, n in counts.most_common()
+    ]
     affected = sum(bool(clip.faults) for clip in clips)
     caption = f"Reasons: {affected} of {len(clips)} clips have a fault; a clip can have several"
     return Table(
@@ -237,7 +239,7 @@ def settings(runs: Sequence[Run]) -> Section:
             "packages at extraction": _listed(made),
             "packages at this report": _listed(here),
         }
-        rows = [Row([name, run.local(value)]) for name, value in facts.items()]
+        rows = [TableRow([name, run.local(value)]) for name, value in facts.items()]
         caption = f"What was run: {len(run.store.clips)} clips given"
         parts: list[Block] = [Table(caption, ["setting", "value"], rows, prose=True)]
         for unit in run.units:

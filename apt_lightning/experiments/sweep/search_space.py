@@ -28,12 +28,12 @@ KINDS = ("uniform", "int_uniform", "log_uniform_values", "categorical", "constan
 
 @dataclass(frozen=True)
 class Search:
-    """What to search, and by which figure."""
+    """What to search, and by which metric."""
 
     method: str
     """One of :data:`METHODS`."""
     metric: str
-    """A validation figure of stage 4, such as ``val/accuracy``."""
+    """A validation metric of stage 4, such as ``val/accuracy``."""
     maximize: bool
     parameters: dict[str, dict[str, Any]]
     """Flag of stage 3, without dashes, to its range as in the YAML."""
@@ -47,7 +47,7 @@ def read_search(path: str | os.PathLike[str]) -> Search:
     """Read a sweep YAML.
 
     Raises:
-        UsageError: If it is no sweep, names a figure that is not of the validation split, or a parameter that
+        UsageError: If it is no sweep, names a metric that is not of the validation split, or a parameter that
             stage 3 does not have or that must not be searched.
     """
     try:
@@ -66,7 +66,7 @@ def read_search(path: str | os.PathLike[str]) -> Search:
         raise UsageError(f"{path}: expected `metric` with `name` and the `goal` maximize or minimize, got {metric!r}")
     if not str(metric.get("name")).startswith("val/"):
         raise UsageError(
-            f"{path}: `metric.name` must be a validation figure of stage 4, such as val/accuracy, but is"
+            f"{path}: `metric.name` must be a validation metric of stage 4, such as val/accuracy, but is"
             f" {metric.get('name')!r}; the test split is not for choosing"
         )
     parameters = plain_number(content["parameters"])

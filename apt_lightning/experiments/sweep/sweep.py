@@ -1,7 +1,7 @@
-"""Searches stage 3 by the validation figure of the stage 4 that follows; the test split cannot be reached.
+"""Searches stage 3 by the validation metric of the stage 4 that follows; the test split cannot be reached.
 
 Three things keep it out: the trial's data module drops the test labels and refuses a test loader
-(``data.withhold_test``), the trial's units are never tested, and only validation figures may be searched by.
+(``data.withhold_test``), the trial's units are never tested, and only validation metrics may be searched by.
 """
 
 from __future__ import annotations
@@ -86,27 +86,27 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
         parameters: Flags of stage 3, without dashes, to values.
 
     Returns:
-        Validation figures of stage 4's best epoch, mean over the run's seeds.
+        Validation metrics of stage 4's best epoch, mean over the run's seeds.
     """
     units = trial_units(settings, parameters)
     jobs = [job for job in plan(settings, [*settings.units, *units]) if job.unit in units]
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
-    figures = [_figures(third, fourth, settings.isolate) for third, fourth in pairs]
-    return {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
+    metrics = [_metrics(third, fourth, settings.isolate) for third, fourth in pairs]
+    return {name: float(np.mean([found[name] for found in metrics])) for name in metrics[0]}
 
 
-def _figures(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
-    """Figures of one seed, from ``trial.json`` if it is of the same settings, data and earlier stages."""
+def _metrics(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
+    """Metrics of one seed, from ``trial.json`` if it is of the same settings, data and earlier stages."""
     record = fourth.folder.parent / "trial.json"
     if record.is_file():
         content = json.loads(record.read_text(encoding="utf-8"))
         if content["key"] == fourth.key:
-            found: dict[str, float] = content["figures"]
+            found: dict[str, float] = content["metrics"]
             return found
     complete([third, fourth], isolate)
     best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
     found = {name: value for name, value in best.items() if name.startswith("val/")}
-    write_json(record, {"key": fourth.key, "figures": found})
+    write_json(record, {"key": fourth.key, "metrics": found})
     for job in (third, fourth):  # each carries all frozen networks, hundreds of megabytes a trial
         (job.folder / DONE).unlink()
         for file in job.folder.glob("*.ckpt"):
@@ -143,10 +143,10 @@ def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: i
                 study.sampler = _sampler(search.method, seed, len(finished(study)))
                 trial = study.ask(fixed_distributions=space)
                 with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
-                    figures = run_trial(settings, trial.params)
-                if search.metric not in figures:
-                    raise UsageError(f"{config}: stage 4 has no figure {search.metric!r}; it has {', '.join(figures)}")
-                study.tell(trial, figures[search.metric])
+                    metrics = run_trial(settings, trial.params)
+                if search.metric not in metrics:
+                    raise UsageError(f"{config}: stage 4 has no metric {search.metric!r}; it has {', '.join(metrics)}")
+                study.tell(trial, metrics[search.metric])
                 bar.update()
                 bar.set_postfix({search.metric: f"{study.best_value:.4f}"})
                 write_trials(folder, study, search)
@@ -244,12 +244,12 @@ def agents_run(parameters: Mapping[str, Any]) -> Iterator[Callable[[Mapping[str,
         parameters: Of the trial.
 
     Yields:
-        Takes the trial's figures, those of the best epoch, for the run's summary; does nothing without an agent.
+        Takes the trial's metrics, those of the best epoch, for the run's summary; does nothing without an agent.
     """
     if "WANDB_SWEEP_ID" not in os.environ:
-        yield lambda figures: None
+        yield lambda metrics: None
         return
     import wandb
 
     with wandb.init(config=dict(parameters)) as run:
-        yield lambda figures: run.summary.update(dict(figures))
+        yield lambda metrics: run.summary.update(dict(metrics))

@@ -52,9 +52,9 @@ apt.Scorer("FOLDER").score("clip.mp4", transcript="what is said")
 
 {training}
 
-## Figures
+## Metrics
 
-{figures}
+{metrics}
 """
 
 _ONNX = """\
@@ -70,11 +70,11 @@ def model_card(title: str, content: dict[str, Any], run: Path, difference: float
     Args:
         title: Name of the model.
         content: Of the checkpoint, see :func:`apt_lightning.stages.checkpoint.read_checkpoint`.
-        run: Folder of the checkpoint; its ``config.yaml`` tells the seed, its ``predictions_test.csv`` the figures.
+        run: Folder of the checkpoint; its ``config.yaml`` tells the seed, its ``predictions_test.csv`` the metrics.
         difference: Of the ONNX graph from the checkpoint; ``None`` without one.
     """
-    entry, state = content["apt"], content["state_dict"]
-    encoders = entry["networks"]["encoders"]
+    metadata, state = content["apt"], content["state_dict"]
+    encoders = metadata["networks"]["encoders"]
     scores = _scores(run, state)
     head: dict[str, Any] = {
         "library_name": "apt-lightning",
@@ -88,13 +88,13 @@ def model_card(title: str, content: dict[str, Any], run: Path, difference: float
     return _TEXT.format(
         head=yaml.safe_dump(head, sort_keys=False),
         title=title,
-        modalities=", ".join(entry["modalities"]),
-        stage=entry["stage"],
-        version=entry["version"],
+        modalities=", ".join(metadata["modalities"]),
+        stage=metadata["stage"],
+        version=metadata["version"],
         onnx="" if difference is None else _ONNX.format(difference=difference),
         inputs="\n".join(f"- {name}: {KINDS[spec['kind']].format(**spec)}" for name, spec in encoders.items()),
-        training="\n".join(f"- {line}" for line in _training(entry, state, run)),
-        figures="\n\n".join(blocks) or "No test predictions lay beside the checkpoint when this was written.",
+        training="\n".join(f"- {line}" for line in _training(metadata, state, run)),
+        metrics="\n\n".join(blocks) or "No test predictions lay beside the checkpoint when this was written.",
     )
 
 
@@ -107,7 +107,7 @@ def _scores(run: Path, state: dict[str, Any]) -> dict[str, Scores]:
 
 
 def _results(scores: Scores) -> list[dict[str, Any]]:
-    """The figures as the hub reads them."""
+    """The metrics as the hub reads them."""
     found = [(name, float(scores.values[name][-1])) for name in ("1-MAE", "CCC")]
     metrics = [
         {"type": name, "name": f"{name}, mean of five traits", "value": round(v, 4)} for name, v in found if v == v
@@ -117,7 +117,7 @@ def _results(scores: Scores) -> list[dict[str, Any]]:
     return [{"task": task, "dataset": data, "metrics": metrics}]
 
 
-def _training(entry: dict[str, Any], state: dict[str, Any], run: Path) -> list[str]:
+def _training(metadata: dict[str, Any], state: dict[str, Any], run: Path) -> list[str]:
     lines = []
     config = run / "config.yaml"
     if config.is_file():
@@ -127,13 +127,13 @@ def _training(entry: dict[str, Any], state: dict[str, Any], run: Path) -> list[s
         if data.get("folds"):
             lines.append(f"Split: source-disjoint fold {data['fold']} of {data['folds']}")
         lines.append(f"Seed: {told.get('seed_everything')}")
-    words = entry.get("text_source")
+    words = metadata.get("text_source")
     if words:
         lines.append("Word vectors: " + ", ".join(f"{key} {value}" for key, value in words.items() if key != "path"))
     mean, sd = (np.asarray(state[name].float()) for name in ("trait_mean", "trait_sd"))
     labels = [f"{name} {m:.2f} ± {s:.2f}" for name, m, s in zip(TRAITS, mean, sd, strict=True)]
     lines.append(f"Labels of the training clips (mean ± deviation): {', '.join(labels)}")
-    conformal = entry.get("conformal")
+    conformal = metadata.get("conformal")
     if conformal:
         lines.append(
             f"{conformal['level']:.0%} prediction intervals: split-conformal, from {conformal['clips']} validation"

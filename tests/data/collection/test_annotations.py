@@ -238,9 +238,9 @@ def test_time_and_memory_are_bounded(tmp_path, data, match):
         "print(int(peak) >> 10, resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.pkl"], capture_output=True, text=True, check=True)
-    said, figures = done.stdout.splitlines()
-    mebibytes, seconds = map(float, figures.split())
-    assert (match or "read") in said and mebibytes < 400 and seconds < 15, figures
+    said, cost = done.stdout.splitlines()
+    mebibytes, seconds = map(float, cost.split())
+    assert (match or "read") in said and mebibytes < 400 and seconds < 15, cost
     print(f"{mebibytes:.0f} MiB, {seconds:.1f} s")
 
 

@@ -17,9 +17,9 @@ from places import HELPERS
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.media.extract import ExtractionSettings
-from apt_lightning.data.preparation.pool import Job, Pool, Task, run_pool
+from apt_lightning.data.preparation.pool import Pool, PoolJob, Task, run_pool
 
-JOB = Job(json.loads(json.dumps(asdict(ExtractionSettings()))), extract="fake_extract:extract")
+JOB = PoolJob(json.loads(json.dumps(asdict(ExtractionSettings()))), extract="fake_extract:extract")
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_clip_is_blamed_only_if_it_fails_in_a_fresh_process(tmp_path, spoils):
     """One process, in which every clip after the first fails, as after a recording that left it without memory."""
     tasks = tasks_for(tmp_path, [{"spoils": [spoils], "pad": 99 * "x"}, {}, {"do": "memory"}, {}])
     shards = tmp_path / "shards"
-    job = Job(JOB.settings, str(shards / "0-"), JOB.extract)
+    job = PoolJob(JOB.settings, str(shards / "0-"), JOB.extract)
     results = list(run_pool(tasks, job, workers=1, seconds=2))
     assert outcome(results) == {f"{i}.json": ["out-of-memory"] if i == 2 else [] for i in range(4)}
     rows = [json.loads(line) for line in (shards / "0-0" / "rows.jsonl").read_text().splitlines()]
@@ -85,7 +85,7 @@ def test_worker_that_failed_serves_no_further_clip(tmp_path, do):
 
 def test_several_clips_are_delivered(tmp_path):
     tasks = tasks_for(tmp_path, [{}, {"do": "no audio"}, {"do": "unreadable"}, {"do": "die once"}])
-    job = Job(JOB.settings, deliver=True, extract=JOB.extract)
+    job = PoolJob(JOB.settings, deliver=True, extract=JOB.extract)
     for result in run_pool(tasks, job, workers=2, seconds=20):
         if result.task.name == "2.json":
             assert result.extraction is None and result.status == "left out"
@@ -100,7 +100,7 @@ def test_several_clips_are_delivered(tmp_path):
 
 
 def test_result_waits_for_a_parent_that_is_busy(tmp_path):
-    pool = Pool(tasks_for(tmp_path, [{}]), Job(JOB.settings, deliver=True, extract=JOB.extract), 1, 20)
+    pool = Pool(tasks_for(tmp_path, [{}]), PoolJob(JOB.settings, deliver=True, extract=JOB.extract), 1, 20)
     deadline = time.monotonic() + 20
     while not children()[0].cpu_times().user and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -114,7 +114,7 @@ def test_too_few_open_files_are_named_with_a_remedy(tmp_path):
     code = (
         "import resource\nfrom apt_lightning.data.preparation.pool import *\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))\n"
-        f"job = Job({JOB.settings!r}, extract={JOB.extract!r})\n"
+        f"job = PoolJob({JOB.settings!r}, extract={JOB.extract!r})\n"
         "list(run_pool([Task(str(i), 'x', 1) for i in range(40)], job, 40, 9))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -157,7 +157,7 @@ def test_file_that_vanished_is_missing(tmp_path):
 
 
 def test_workers_that_cannot_start_end_the_run(tmp_path):
-    job = Job(JOB.settings, extract="no_such_module:extract")
+    job = PoolJob(JOB.settings, extract="no_such_module:extract")
     with pytest.raises(StoreError, match="do not start: exit status 1, ModuleNotFoundError"):
         list(run_pool(tasks_for(tmp_path, [{}]), job, workers=2, seconds=20))
     assert children() == []
@@ -183,7 +183,7 @@ def test_workers_never_import_torch_and_ignore_the_working_folder(tmp_path, monk
     (tmp_path / "probe.py").rename(inside / "probe.py")
     monkeypatch.setenv("PYTHONPATH", f"{HELPERS}{os.pathsep}{inside}")
     monkeypatch.chdir(tmp_path)
-    job = Job(JOB.settings, extract="probe:extract")
+    job = PoolJob(JOB.settings, extract="probe:extract")
     assert outcome(run_pool(tasks_for(tmp_path / "clips", [{}]), job, workers=1, seconds=20)) == {"0.json": []}
 
 
@@ -192,7 +192,7 @@ def test_workers_die_with_the_parent(tmp_path):
     tasks = tasks_for(tmp_path, [{"do": "hang"}, {"do": "hang"}])
     code = (
         "from apt_lightning.data.preparation.pool import *\n"
-        f"list(run_pool([Task(*t) for t in {[tuple(task) for task in tasks]!r}], Job({JOB.settings!r}, "
+        f"list(run_pool([Task(*t) for t in {[tuple(task) for task in tasks]!r}], PoolJob({JOB.settings!r}, "
         f"extract={JOB.extract!r}), 2, 600.0))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])

@@ -1,4 +1,4 @@
-"""Plain features of a store against the same figures computed the long way from what the store serves."""
+"""Plain features of a store against the same metrics computed the long way from what the store serves."""
 
 import io
 

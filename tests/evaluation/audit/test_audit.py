@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.data.collection.official import CORRELATION, MEAN, SD, STEPS
 from apt_lightning.evaluation.audit.audit import audit
 from apt_lightning.evaluation.audit.duplicates import digest_duplicates
@@ -96,7 +96,7 @@ def swap(a, b):
 def test_a_shuffled_column_is_found(split, column):
     found = audit(change(clips(), split, shuffle(column)), {}, resamples=0).findings
     assert [(f.severity, f.code, f.where) for f in found] == [("error", "shuffled", split)]
-    assert found[0].text.startswith(f"{SHORT[column]} correlates with no other trait")
+    assert found[0].text.startswith(f"{TRAIT_CODES[column]} correlates with no other trait")
 
 
 def test_several_shuffled_columns_are_found():
@@ -124,7 +124,7 @@ def test_swapped_columns_are_found(a, b, steps):
     for split in ("train", "test"):
         found = audit(change(base, split, swap(a, b)), {}, resamples=0).findings
         assert [(f.severity, f.code, f.where) for f in found] == [("error", "swapped", split)]
-        assert f"{SHORT[a]} holds {SHORT[b]}, {SHORT[b]} holds {SHORT[a]}" in found[0].text
+        assert f"{TRAIT_CODES[a]} holds {TRAIT_CODES[b]}, {TRAIT_CODES[b]} holds {TRAIT_CODES[a]}" in found[0].text
 
 
 def test_a_source_in_two_splits_is_found():

@@ -10,9 +10,9 @@ from places import ROOT
 from apt_lightning.cli import main
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.files import file_digest
-from apt_lightning.common.traits import SHORT, TRAITS
+from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 from apt_lightning.data.synthetic.layout import write_tables
-from apt_lightning.evaluation.foreign.reference import read_reference
+from apt_lightning.evaluation.external.reference import read_reference
 from apt_lightning.evaluation.leaderboard import page as module
 from apt_lightning.evaluation.leaderboard.entries import read_entry
 from apt_lightning.evaluation.leaderboard.page import page, synthetic_reference
@@ -54,10 +54,10 @@ def test_figures_of_the_page_by_numpy_alone(computed):
         predicted = np.array([[float(row[f"pred_{t}"]) for t in TRAITS] for row in rows])
         error = np.abs(np.clip(predicted, 0, 1) - [labels[row["clip"]] for row in rows])
         seen = np.array([row["clip"][:11] in training for row in rows])
-        figures = [f"{1 - part.mean():.4f}"[1:] for part in (error, error[seen], error[~seen])]
+        metrics = [f"{1 - part.mean():.4f}"[1:] for part in (error, error[seen], error[~seen])]
         line = next(line for line in computed.splitlines() if line.startswith(f"| {content['name']} "))
         cells = [cell.strip().split(" ")[0] for cell in line.split("|")[2:5]]
-        assert cells == figures
+        assert cells == metrics
 
 
 def test_drawn_labels_are_those_that_synthesize_writes(tmp_path):
@@ -95,8 +95,8 @@ def test_published_means_agree_with_their_traits():
         ({"seeds": []}, "seeds must list"),
         ({"seeds": [1, 2, 3], "predictions": ["a.csv", "b.csv"]}, "2 files of predictions for 3 seeds"),
         ({"predictions": ["../a.csv"]}, "names of files beside the entry"),
-        ({"figures": {"mean": 2}}, "figures must hold 1-MAE"),
-        ({"figure": {}}, "unknown key 'figure'"),
+        ({"metrics": {"mean": 2}}, "metrics must hold 1-MAE"),
+        ({"metric": {}}, "unknown key 'metric'"),
         ({"paper": 3}, "paper must be"),
         ({"protocol": "first-impressions"}, "predictions of real people stay with their owner"),
     ],
@@ -132,23 +132,23 @@ def test_an_entry_about_real_people_is_checked_where_they_are(tmp_path, capsys):
     file = challenge(tmp_path, predicted, None)
     true = np.array(list(splits["test"].values()))
     error = np.abs(np.clip(list(predicted.values()), 0, 1) - true)
-    figures = dict(zip(SHORT, (1 - error.mean(axis=0)).round(4).tolist(), strict=True)) | {
+    metrics = dict(zip(TRAIT_CODES, (1 - error.mean(axis=0)).round(4).tolist(), strict=True)) | {
         "mean": round(1 - error.mean(), 4)
     }
     entry = {k: v for k, v in ENTRY.items() if k != "predictions"} | {"protocol": "first-impressions"}
     path = tmp_path / "entry.json"
     words = ["leaderboard", "check", str(path), "--data", str(tmp_path / "data"), "--predictions", str(file)]
 
-    path.write_text(json.dumps(entry | {"figures": figures, "sha256": [file_digest(file)]}))
+    path.write_text(json.dumps(entry | {"metrics": metrics, "sha256": [file_digest(file)]}))
     assert main(words) == 0
-    assert "right: figures and sums agree" in capsys.readouterr().out
-    path.write_text(json.dumps(entry | {"figures": figures | {"NEU": 0.95}, "sha256": ["0"]}))
+    assert "right: metrics and sums agree" in capsys.readouterr().out
+    path.write_text(json.dumps(entry | {"metrics": metrics | {"NEU": 0.95}, "sha256": ["0"]}))
     assert main(words) == 1
     out = capsys.readouterr().out
     assert "NEU is " in out and "the entry says .9500" in out and "sha256 are not those" in out
     path.write_text(json.dumps(entry))
     assert main(words) == 1
     form = json.loads(capsys.readouterr().out.split("must hold:\n")[1].split("\n\n")[0])
-    assert form == {"figures": figures, "sha256": [file_digest(file)]}
+    assert form == {"metrics": metrics, "sha256": [file_digest(file)]}
     assert main([*words, str(file)]) == 2 and "2 files for the 1 seeds" in capsys.readouterr().err
     assert main(words[:3]) == 2

@@ -1,4 +1,4 @@
-"""The page holds every section, its figures are those of an independent computation, and it needs no network."""
+"""The page holds every section, its metrics are those of an independent computation, and it needs no network."""
 
 import base64
 import csv

@@ -81,8 +81,8 @@ def test_agents_command_trains_a_trial_whose_curves_reach_the_agents_run(path, f
     (logged,) = offline_runs(tmp_path)
     assert (logged.run.run_id, logged.run.sweep_id, logged.exit_code) == ("r1", "s1", 0)
     assert logged.config["model.lr"] == 1e-4 and logged.config["model.margin"] == drawn["model.margin"]
-    for figure in (content["metric"]["name"], "stage3-val/precision"):
-        assert len([row for row in logged.history if figure in row]) == 1  # epochs of a quick run
+    for metric in (content["metric"]["name"], "stage3-val/precision"):
+        assert len([row for row in logged.history if metric in row]) == 1  # epochs of a quick run
     assert logged.summary[content["metric"]["name"]] > 0
     assert logged.config["model"]["init_args"]["lr"] in (1e-4, 1e-3)
 
@@ -170,14 +170,14 @@ def trial(feature_run):
 
 
 def test_trial_trains_stage_3_and_4_and_leaves_no_test_figure(trial):
-    _, figures, folder = trial
+    _, metrics, folder = trial
     settings, _ = sweep_settings(folder)
     record = folder / "seed42" / sweeping.trial_units(settings, PARAMETERS)[1].name / ".." / "trial.json"
     content = json.loads(record.read_text())
-    assert content["figures"] == figures
-    assert 0.5 < figures["val/accuracy"] < 1
+    assert content["metrics"] == metrics
+    assert 0.5 < metrics["val/accuracy"] < 1
     with (record.parent / "stage4" / "metrics.csv").open() as stream:
-        assert max(float(row["val/accuracy"]) for row in csv.DictReader(stream)) == figures["val/accuracy"]
+        assert max(float(row["val/accuracy"]) for row in csv.DictReader(stream)) == metrics["val/accuracy"]
     config = yaml.safe_load((record.parent / "stage3" / "config.yaml").read_text())
     model, data = config["model"]["init_args"], config["data"]
     assert (model["margin"], model["embedding_dim"], data["batch_size"]) == (0.25, 32, 16)
@@ -185,14 +185,14 @@ def test_trial_trains_stage_3_and_4_and_leaves_no_test_figure(trial):
         assert yaml.safe_load((record.parent / stage / "config.yaml").read_text())["data"]["withhold_test"]
         assert not list((record.parent / stage).glob("*.ckpt"))
         assert not list((record.parent / stage).glob("*test*"))
-    for name in figures:
+    for name in metrics:
         assert name.startswith("val/")
 
 
 def test_equal_trial_is_taken_over(trial, monkeypatch):
-    settings, figures, _ = trial
+    settings, metrics, _ = trial
     monkeypatch.setattr(sweeping, "complete", lambda *_: pytest.fail("trained again"))
-    assert run_trial(settings, dict(reversed(PARAMETERS.items()))) == figures
+    assert run_trial(settings, dict(reversed(PARAMETERS.items()))) == metrics
     with pytest.raises(pytest.fail.Exception):
         run_trial(settings, PARAMETERS | {"model.margin": 0.3})
 
@@ -304,7 +304,7 @@ def test_unknown_figure_and_second_process(quick_search):
     with locked(run / "sweeps" / path.stem / "sweep.lock"), pytest.raises(StoreError, match="another process"):
         sweep(path, run, 1)
     path.write_text(path.read_text().replace("val/accuracy", "val/nothing"))
-    with pytest.raises(UsageError, match="no figure 'val/nothing'"):
+    with pytest.raises(UsageError, match="no metric 'val/nothing'"):
         sweep(path, run, 1)
 
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.evaluation.foreign.columns import Found, find_columns
-from apt_lightning.evaluation.foreign.files import read_raw
-from apt_lightning.evaluation.foreign.reference import Reference
+from apt_lightning.evaluation.external.columns import Found, find_columns
+from apt_lightning.evaluation.external.files import read_raw
+from apt_lightning.evaluation.external.reference import Reference
 from apt_lightning.evaluation.predictions import Predictions
 
 FloatArray = npt.NDArray[np.float64]
@@ -57,7 +57,7 @@ def read_submission(
         path: The file.
         reference: The clips.
         split: Which split is judged.
-        columns: Which columns hold which trait, see :func:`~apt_lightning.evaluation.foreign.columns.parse_columns`.
+        columns: Which columns hold which trait, see :func:`~apt_lightning.evaluation.external.columns.parse_columns`.
         match: By ``names``, or by the file's own ``labels``, where they are unique.
         invert_neuroticism: Take 1 - neuroticism, of a file in which high means nervous.
 
@@ -205,7 +205,7 @@ def _coverage(rows: IntArray, reference: Reference, split: str, judged: int) -> 
     labelled: BoolArray = np.asarray(~np.isnan(reference.labels).all(axis=1))
     of = sum(name == split and known for name, known in zip(reference.splits, labelled.tolist(), strict=True))
     if judged < of:
-        remarks.append(f"covers {judged} of the {of} labelled clips of the {split} split; figures rest on those.")
+        remarks.append(f"covers {judged} of the {of} labelled clips of the {split} split; metrics rest on those.")
     found = Counter(reference.splits[i] for i in rows[rows >= 0].tolist())
     if found["train"]:
         remarks.append(f"holds {found['train']} clips of the training split; they are left out.")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.evaluation.foreign.files import Raw
+from apt_lightning.evaluation.external.files import Raw
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -102,7 +102,7 @@ def find_columns(raw: Raw, path: object, columns: str | None = None) -> Found:
     """Find predictions and labels.
 
     Args:
-        raw: From :func:`~apt_lightning.evaluation.foreign.files.read_raw`.
+        raw: From :func:`~apt_lightning.evaluation.external.files.read_raw`.
         path: Of the file, for messages.
         columns: What the user says about them, see :func:`parse_columns`.
 

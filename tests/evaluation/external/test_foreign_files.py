@@ -6,10 +6,10 @@ from fake_labels import FORMS, challenge, five_files, full_names, initials, json
 from mutants import mutate
 
 from apt_lightning.common.errors import AptError, DataError
-from apt_lightning.evaluation.foreign.columns import find_columns, parse_columns, trait_of
-from apt_lightning.evaluation.foreign.files import read_raw
-from apt_lightning.evaluation.foreign.match import on_common_clips, read_submission
-from apt_lightning.evaluation.foreign.reference import read_reference
+from apt_lightning.evaluation.external.columns import find_columns, parse_columns, trait_of
+from apt_lightning.evaluation.external.files import read_raw
+from apt_lightning.evaluation.external.match import on_common_clips, read_submission
+from apt_lightning.evaluation.external.reference import read_reference
 from apt_lightning.evaluation.metrics import score
 
 

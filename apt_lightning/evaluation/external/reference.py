@@ -32,7 +32,7 @@ class Reference:
     """(N, 5) in [0, 1]; NaN where missing."""
     demographics: dict[str, dict[str, str]]
     synthetic: bool = False
-    """Whether the clips are drawn; no figure then says anything about people."""
+    """Whether the clips are drawn; no score then says anything about people."""
 
     @cached_property
     def training(self) -> BoolArray:
