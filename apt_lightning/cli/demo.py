@@ -33,6 +33,5 @@ def run(args: jsonargparse.Namespace) -> int:
     ):
         if status := dispatch(words):
             return status
-    checkpoint = next(Path(trained).glob("seed*/stage4/best.ckpt"))
     clips = [str(clip) for clip in sorted(Path(data).glob("test-*/*/*.mp4"))[:2]]
-    return dispatch(["score", *clips, "--checkpoint", str(checkpoint)]) or dispatch(["report", trained])
+    return dispatch(["score", *clips, "--checkpoint", trained]) or dispatch(["report", trained])

@@ -20,6 +20,7 @@ from apt_lightning.evaluation.neighbours import neighbour_systems, neighbours, s
 from apt_lightning.evaluation.predictions import Predictions, read_predictions, read_statistics
 from apt_lightning.evaluation.tables import interval, number, render
 from apt_lightning.experiments.plan import run_units
+from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.experiments.runner import FOLDS, read_settings
 
 FloatArray = npt.NDArray[np.float64]
@@ -115,19 +116,20 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     path = Path(folder)
     settings = asdict(read_settings(path))
     store = Store.open(settings["store"])
-    folds = settings["folds"]
-    suffixes = [""] if folds is None else [f"_fold{i}" for i in range(1, folds + 1)]
+    n_folds = settings["folds"]
+    run = RunFolder(path)
+    folds = [None] if n_folds is None else range(1, n_folds + 1)
     systems: dict[str, list[Predictions]] = {}
     for seed in settings["seeds"]:
         for unit in run_units(settings["modalities"]):
-            files = [path / f"seed{seed}{s}" / unit.name / f"predictions_{split}.csv" for s in suffixes]
+            files = [run.part(seed, fold) / unit.name / f"predictions_{split}.csv" for fold in folds]
             if unit.config != "stage3" and all(file.is_file() for file in files):
                 parts = [read_predictions(file) for file in files]
                 systems.setdefault(unit.title, []).append(Predictions.join(parts))
     if not systems:
         raise UsageError(f"{path} has no finished stage; `apt run` goes on where it stopped")
     first = next(iter(systems.values()))[0]
-    places = [Split.of(store, None if folds is None else str(path / FOLDS), i + 1) for i in range(len(suffixes))]
+    places = [Split.of(store, None if fold is None else str(path / FOLDS), fold or 1) for fold in folds]
     statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
     content = read_content(store)
     parts_of: dict[str, list[Predictions]] = {}
@@ -139,9 +141,9 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
         for name, predictions in found.items():
             parts_of.setdefault(name, []).append(predictions)
     floors = {name: [Predictions.join(parts)] for name, parts in parts_of.items()}
-    recorded = next(path.glob("seed*/stage2"), None)
-    if folds is None and recorded is not None:
-        statistics = read_statistics(recorded) or statistics
+    recorded = run.folders("stage2")
+    if n_folds is None and recorded:
+        statistics = read_statistics(recorded[0]) or statistics
     return RunResults({**floors, **systems}, statistics, settings, tuple(floors), rates)
 
 

@@ -1,15 +1,52 @@
-"""Finds the prediction tables of a run: one set of clips a seed, the folds of a seed put together."""
+"""The folder of ``apt run``: where each stage of each seed and fold lies, and its prediction tables."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 
-_RUN = re.compile(r"(seed\d+)(_fold\d+)?")
+_PART = re.compile(r"(seed(\d+))(?:_fold(\d+))?")
+
+
+class Part(NamedTuple):
+    """What was trained of one seed and split."""
+
+    path: Path
+    """Holds a folder a unit."""
+    seed: str
+    """As ``seed42``."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``seed42/stage2/`` and the like; with folds ``seed42_fold1/stage2/``."""
+
+    path: Path
+
+    def part(self, seed: int, fold: int | None = None) -> Path:
+        """Folder of one seed and fold, which counts from 1; None for the official split."""
+        return self.path / (f"seed{seed}" if fold is None else f"seed{seed}_fold{fold}")
+
+    @property
+    def parts(self) -> list[Part]:
+        """All that are there, in the order of their numbers."""
+        found = [(folder, match) for folder in self.path.glob("seed*") if (match := _PART.fullmatch(folder.name))]
+        found.sort(key=lambda pair: (int(pair[1][2]), int(pair[1][3] or 0)))
+        return [Part(folder, match[1]) for folder, match in found]
+
+    def folders(self, unit: str) -> list[Path]:
+        """Folders of a unit that are there, in the order of the parts."""
+        return [folder for part in self.parts if (folder := part.path / unit).is_dir()]
+
+    def files(self, unit: str, name: str) -> list[Path]:
+        """Files of a unit, or of all with ``*``, in the order of the parts."""
+        return [file for part in self.parts for file in sorted(part.path.glob(f"{unit}/{name}"))]
 
 
 def find_predictions(
@@ -34,16 +71,15 @@ def find_predictions(
         return {"": read_predictions(path)}
     if (path / name).is_file():
         return {"": read_predictions(path / name)}
-    folders = {folder: match for folder in sorted(path.glob("seed*")) if (match := _RUN.fullmatch(folder.name))}
-    files = {folder: folder / stage / name for folder in folders}
-    missing = [file for file in files.values() if not file.is_file()]
-    if not files:
+    run = RunFolder(path).parts
+    missing = [file for part in run if not (file := part.path / stage / name).is_file()]
+    if not run:
         raise UsageError(
             f"{path} holds no {name}; give a prediction table, a stage's folder or the folder of `apt run`"
         )
     if missing:
         raise UsageError(f"no {missing[0]}; `apt run` goes on where it stopped, or give another stage")
     parts: dict[str, list[Predictions]] = {}
-    for folder, match in folders.items():
-        parts.setdefault(match[1], []).append(read_predictions(files[folder]))
+    for part in run:
+        parts.setdefault(part.seed, []).append(read_predictions(part.path / stage / name))
     return {seed: Predictions.join(tables) for seed, tables in parts.items()}

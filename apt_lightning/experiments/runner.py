@@ -23,6 +23,7 @@ from apt_lightning.common.version import __version__
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.experiments.plan import Unit, run_units
+from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.stages.names import LAST, LOCK
 
 DONE = "done.json"
@@ -73,15 +74,15 @@ class Job:
     """Changes when anything that the result depends on changes."""
 
 
-def protocols(settings: RunSettings, store: Store) -> list[tuple[str, list[str]]]:
-    """Suffix of the run folder and flags of each split: the official one, or each fold."""
+def protocols(settings: RunSettings, store: Store) -> list[tuple[int | None, list[str]]]:
+    """Fold and flags of each split: the official one, whose fold is None, or each fold."""
     if settings.folds is None:
-        return [("", [])]
+        return [(None, [])]
     path = Path(settings.out, FOLDS)
     path.parent.mkdir(parents=True, exist_ok=True)
     folds = grouped_folds([clip.source for clip in store.clips], settings.folds)
     write_folds(path, folds)
-    return [(f"_fold{i}", [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
+    return [(i, [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
 def with_modalities(settings: RunSettings) -> RunSettings:
@@ -107,8 +108,8 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
     """
     store = Store.open(settings.store)
     for seed in settings.seeds:
-        for suffix, split in protocols(settings, store):
-            base = Path(settings.out, f"seed{seed}{suffix}")
+        for fold, split in protocols(settings, store):
+            base = RunFolder(Path(settings.out)).part(seed, fold)
             keys: dict[str, str] = {}
             for unit in units:
                 files = [stage_file(settings.stages, unit)]

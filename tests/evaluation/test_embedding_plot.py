@@ -34,7 +34,7 @@ def drawn(monkeypatch):
 def test_colours_are_classes_and_markers_modalities(tmp_path, drawn):
     embeddings, present, classes = collection()
     plot_embeddings(tmp_path / "space.png", embeddings, present, classes, MODALITIES)
-    assert {(c, m) for _, c, m in drawn} == {(c, m) for c in CLASS_COLOURS for m in MARKERS}
+    assert {(c, m) for _, c, m in drawn} == {(c, m) for c in CLASS_COLOURS for m in list(MARKERS)[:3]}
     assert sum(len(points) for points, _, _ in drawn) == 300
     centres = [np.concatenate([p for p, c, _ in drawn if c == colour]).mean(axis=0) for colour in CLASS_COLOURS]
     spread = np.mean([np.concatenate([p for p, c, _ in drawn if c == x]).std(axis=0) for x in CLASS_COLOURS])
@@ -44,12 +44,20 @@ def test_colours_are_classes_and_markers_modalities(tmp_path, drawn):
     assert [p.name for p in tmp_path.iterdir()] == ["space.png"]
 
 
+def test_a_fourth_modality_has_a_marker_of_its_own(tmp_path, drawn):
+    embeddings, present, classes = collection()
+    embeddings, present = (np.concatenate([x, x[:, :1]], axis=1) for x in (embeddings, present))
+    plot_embeddings(tmp_path / "space.png", embeddings, present, classes, (*MODALITIES, "face"))
+    points = {marker: sum(len(p) for p, _, m in drawn if m == marker) for marker in MARKERS}
+    assert [points[marker] for marker in MARKERS] == [100] * 4 + [0] * 4
+
+
 def test_svg_and_the_same_points_for_the_same_seed(tmp_path, drawn):
     data = collection()
-    plot_embeddings(tmp_path / "a.svg", *data, MODALITIES, trait=0, per_class=3)
+    plot_embeddings(tmp_path / "a.svg", *data, MODALITIES, trait=0)
     first = list(drawn)
     drawn.clear()
-    plot_embeddings(tmp_path / "b.svg", *data, MODALITIES, trait=0, per_class=3)
+    plot_embeddings(tmp_path / "b.svg", *data, MODALITIES, trait=0)
     for (points, _, _), (again, _, _) in zip(first, drawn, strict=True):
         np.testing.assert_array_equal(points, again)
     assert "<svg" in (tmp_path / "a.svg").read_text()

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from apt_lightning.common.files import digest
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.cards.croissant import CARD
+from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.experiments.runner import RUN, RunSettings, read_settings
 from apt_lightning.stages.names import BEST
+from apt_lightning.training.callbacks import METRICS_FILE
 
 
 class Item(NamedTuple):
@@ -49,17 +51,15 @@ def checklist(folder: Path) -> str:
 def items(folder: Path) -> Iterator[Item]:
     """All items, those about the data first."""
     settings = read_settings(folder)
-    store, run = Store.open(settings.store), str(folder)
+    store, run, trained = Store.open(settings.store), str(folder), RunFolder(folder)
     version = json.loads((folder / RUN).read_text(encoding="utf-8")).get("version", "unknown")
     packages = ", ".join(f"{name} {number}" for name, number in store.manifest["packages"].items())
     units = [unit.name for unit in settings.units]
-    checkpoints = [file for file in sorted(folder.glob(f"seed*/*/{BEST}")) if file.parent.name in units]
+    checkpoints = [file for file in trained.files("*", BEST) if file.parent.name in units]
     wanted = len(units) * len(settings.seeds) * (settings.folds or 1)
-    configs = {
-        path.parent.name: digest(path.read_text(encoding="utf-8")) for path in folder.glob("seed*/*/config.yaml")
-    }
-    tested = sorted({path.parent.name for path in folder.glob("seed*/*/predictions_test.csv")})
-    last = checkpoints[-1].parent if checkpoints else folder / f"seed{settings.seeds[0]}" / units[-1]
+    configs = {path.parent.name: digest(path.read_text(encoding="utf-8")) for path in trained.files("*", "config.yaml")}
+    tested = sorted({path.parent.name for path in trained.files("*", "predictions_test.csv")})
+    last = checkpoints[-1].parent if checkpoints else trained.part(settings.seeds[0]) / units[-1]
     again = ("--data.store", settings.store, "--run_dir", f"{run}-again")
     yield Item("Program", True, f"apt-lightning {version}; at extraction {packages}", ("--version",))
     yield Item("Data", True, f"{len(store)} clips, fingerprint {store.fingerprint}", ("doctor", settings.store))
@@ -117,7 +117,7 @@ def _run(settings: RunSettings, out: str) -> tuple[str, ...]:
 def _minutes(folder: Path) -> float:
     """Sum of the epochs' times."""
     seconds = 0.0
-    for path in folder.glob("seed*/*/metrics.csv"):
+    for path in RunFolder(folder).files("*", METRICS_FILE):
         with path.open(newline="", encoding="utf-8") as stream:
             seconds += sum(float(line.get("seconds") or 0) for line in csv.DictReader(stream))
     return seconds / 60

@@ -10,6 +10,7 @@ from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.cards.statements import APPARENT, DRAWN, FORBIDDEN, INTENDED, LIMITS, STABILITY
 from apt_lightning.experiments.results import read_run, results_table
+from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.experiments.runner import read_settings
 from apt_lightning.stages.names import BEST
 
@@ -30,7 +31,7 @@ def model_card(folder: Path) -> str:
     settings, results = read_settings(folder), read_run(folder)
     store = Store.open(settings.store)
     protocol = "official split" if settings.folds is None else f"{settings.folds} source-disjoint folds"
-    files = [[str(file.relative_to(folder)), file_digest(file)] for file in sorted(folder.glob(f"seed*/*/{BEST}"))]
+    files = [[str(file.relative_to(folder)), file_digest(file)] for file in RunFolder(folder).files("*", BEST)]
     parts = [
         f"# Model card: {folder.resolve().name}",
         APPARENT,

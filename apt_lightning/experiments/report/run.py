@@ -17,6 +17,7 @@ from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import Comparison, Difference, compare
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.results import RunResults, read_run
+from apt_lightning.experiments.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -169,13 +170,13 @@ class Run(Shown):
 
     def folders(self, unit: str) -> list[Path]:
         """Folders of one unit, of all seeds and folds."""
-        return [path for seed in sorted(self.folder.glob("seed*")) if (path := seed / unit).is_dir()]
+        return RunFolder(self.folder).folders(unit)
 
     def file(self, unit: str, name: str) -> Path | None:
         """A file of the first seed and fold, if it is there."""
-        seed = self.results.settings["seeds"][0]
-        suffix = "" if self.results.settings["folds"] is None else "_fold1"
-        path = self.folder / f"seed{seed}{suffix}" / unit / name
+        settings = self.results.settings
+        first = RunFolder(self.folder).part(settings["seeds"][0], None if settings["folds"] is None else 1)
+        path = first / unit / name
         return path if path.is_file() else None
 
 

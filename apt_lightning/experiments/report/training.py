@@ -8,6 +8,7 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.traits import TRAIT_CODES, trait_classes
 from apt_lightning.data.faults import FAULTS
+from apt_lightning.evaluation.embedding_plot import CLASS_NAMES, MARKERS, draw_classes, principal_components
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.report.blocks import Block, Chart, Key, Note, Panels, Section, Source, Table, TableRow
@@ -31,7 +33,6 @@ PACKAGES = ("apt-lightning", "torch", "lightning", "torchvision", "torchmetrics"
 def embeddings(runs: Sequence[Run]) -> Section:
     """The embedding space of stage 3, as the paper's Figure 4."""
     blocks: dict[str, list[Block]] = {}
-    glyphs = ("●", "▲", "■")
     for run in runs:
         path = run.file("stage3", "embeddings_test.npz")
         if path is None:
@@ -44,11 +45,11 @@ def embeddings(runs: Sequence[Run]) -> Section:
             blocks[run.name] = [Note("Fewer than three test embeddings exist: nothing to draw.")]
             continue
         classes = trait_classes(labels.astype(np.float64), run.results.statistics)
-        points, shares = _project(values.astype(np.float64), present)
+        points, shares = principal_components(values.astype(np.float64), present)
         charts = [_scatter(run, points, classes, trait) for trait in range(len(TRAIT_CODES))]
-        named = ("C1 (low)", "C2", "C3", "C4 (high)")
-        keys = [Key("▬", colour, name) for colour, name in zip(CLASS_COLOURS, named, strict=True)]
-        keys += [Key(glyph, "currentColor", name) for glyph, name in zip(glyphs, modalities, strict=False)]
+        keys = [Key("▬", colour, name) for colour, name in zip(CLASS_COLOURS, CLASS_NAMES, strict=True)]
+        glyphs = zip(cycle(MARKERS.values()), modalities, strict=False)
+        keys += [Key(glyph, "currentColor", name) for glyph, name in glyphs]
         caption = (
             f"First two principal components ({shares[0]:.0%} and {shares[1]:.0%} of the variance) of the test "
             f"embeddings: {len(values)} clips, of which up to 25 a class and modality are drawn."
@@ -61,28 +62,11 @@ def embeddings(runs: Sequence[Run]) -> Section:
     return Section("embeddings", "Embedding space", intro, runs=blocks)
 
 
-def _project(values: FloatArray, present: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """(N, M, 2) principal components of the embeddings, NaN where one is missing, and their shares."""
-    from sklearn.decomposition import PCA
-
-    pca = PCA(n_components=2, svd_solver="full").fit(values[present])
-    points = np.full((*present.shape, 2), np.nan)
-    points[present] = pca.transform(values[present])
-    shares: FloatArray = pca.explained_variance_ratio_
-    return points, shares
-
-
 def _scatter(run: Run, points: FloatArray, classes: npt.NDArray[np.int64], trait: int) -> Chart:
-    from apt_lightning.evaluation.embedding_plot import MARKERS
     from apt_lightning.experiments.report.behaviour import TRAIT_TITLES
 
     def draw(axes: Any) -> None:
-        rng = np.random.default_rng(0)
-        for c, colour in enumerate(CLASS_COLOURS):
-            for m, marker in enumerate(MARKERS[: points.shape[1]]):
-                rows = np.flatnonzero((classes[:, trait] == c) & np.isfinite(points[:, m, 0]))
-                x, y = points[rng.permutation(rows)[:25], m].T
-                axes.scatter(x, y, s=11, c=colour, marker=marker, linewidths=0)
+        draw_classes(axes, points, classes[:, trait], 11, CLASS_COLOURS)
         axes.set_xlabel("first component")
         axes.set_ylabel("second component")
 
