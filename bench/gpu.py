@@ -8,31 +8,29 @@ that of the profiler over the last steps, utilisation what the driver reports. W
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import time
+from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
 from apt_lightning.common.console import quiet
+from apt_lightning.common.processes import core_count
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
-from apt_lightning.data.store.text_table import TextTable
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.training.fit import TRAINER_DEFAULTS
-from bench.train import STAGES, data_module
+from bench.stores import feature_store, media_store
+from bench.train import STAGES, stored_features
 
 WARM, PROFILED = 10, 10
 """Steps before the clock starts, and steps under the profiler after it stopped."""
-N_CLIPS = 6000
 STAGE1 = {"stage 1 audio": ("audio", 128), "stage 1 visual": ("visual", 22), "stage 1 text": ("text", 128)}
 """Modality and batch size."""
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -89,51 +87,19 @@ def _utilisation() -> int:
         return -1
 
 
-def raw_data(batch_size: int) -> FirstImpressionsDataModule:
-    """Functionals, words and JPEGs at random in place of a store."""
-    rng = np.random.default_rng(0)
-    labels = np.clip(rng.normal(0.52, 0.15, (N_CLIPS, 5)), 0, 1)
-    clips = [
-        SimpleNamespace(name=f"{i}.mp4", source=str(i), split="train" if i % 10 else "validation", traits=tuple(row))
-        for i, row in enumerate(labels)
-    ]
-    functionals = rng.random((N_CLIPS, 88), dtype=np.float32)
-    text = TextTable(
-        rng.integers(2, 13_000, (N_CLIPS, 80), dtype=np.int32),
-        rng.integers(20, 81, N_CLIPS).astype(np.int32),
-        [f"word{i}" for i in range(12_998)],
-        rng.standard_normal((13_000, 300), dtype=np.float32),
-    )
-    pictures = []
-    for _ in range(60):
-        stream = io.BytesIO()
-        coarse = Image.fromarray(rng.integers(0, 256, (18, 31, 3), dtype=np.uint8))
-        coarse.resize((248, 140), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=95)
-        pictures.append(stream.getvalue())
-    data = FirstImpressionsDataModule("none", batch_size, num_workers=min(16, len(os.sched_getaffinity(0))))
-    data._store = SimpleNamespace(  # type: ignore[assignment]
-        clips=clips,
-        present=np.ones((N_CLIPS, 3), bool),
-        kinds={"audio": "functionals", "visual": "frames", "text": "tokens"},
-        vectors=lambda name: functionals,
-        text=text,
-        text_source={},
-        manifest={"settings": {"n_frames": 6, "frame_size": [140, 248]}},
-        frames=lambda row: [pictures[(row + k) % 60] for k in range(6)],
-    )
-    return data
-
-
-def measure(stage: str, variant: str, accelerator: str, steps: int) -> dict[str, float]:
-    """Train one stage for some steps."""
+def measure(stage: str, variant: str, accelerator: str, steps: int, folder: Path) -> dict[str, float]:
+    """Train one stage for some steps on the store of its kind in a folder."""
     seed_everything(0, verbose=False)
     module: BaseModule
     if stage in STAGE1:
         modality, batch_size = STAGE1[stage]
-        module = ModalityModule(modality, compile="compiled" in variant)  # type: ignore[arg-type]
-        data = raw_data(batch_size)
+        module = ModalityModule(modality, compile="compiled" in variant)
+        store = folder / "media" / "store"
+        data = FirstImpressionsDataModule(str(store), batch_size, num_workers=min(16, core_count()))
     else:
-        module, data = STAGES[stage](), data_module(N_CLIPS, 100)
+        module = STAGES[stage]()
+        data, features = stored_features(folder / "features")
+        module.features = lambda store: features.to(module.device)  # type: ignore[method-assign]
     meter = Meter(steps)
     if accelerator == "gpu":
         torch.cuda.reset_peak_memory_stats()
@@ -154,6 +120,7 @@ def main() -> None:
     """Measure every stage and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", nargs="+", default=[*STAGE1, *STAGES])
+    parser.add_argument("--clips", type=int, default=6000, help="Training clips.")
     parser.add_argument("--steps", type=int, default=100, help="Timed steps.")
     parser.add_argument("--accelerator", default="gpu", help="`cpu` to try the script.")
     parser.add_argument("--json", help="Write the figures here.")
@@ -165,11 +132,15 @@ def main() -> None:
     print(torch.cuda.get_device_name() if args.accelerator == "gpu" else "CPU", f"torch {torch.__version__}")
     print(f"{'':<16}{'':<15}{'clips/s':>10}{'utilisation':>13}{'in kernels':>12}{'peak MiB':>10}")
     figures = {}
-    for stage in args.stages:
-        for variant in VARIANTS:
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        if STAGE1.keys() & set(args.stages):
+            media_store(folder / "media", args.clips, 100)
+        feature_store(folder / "features", args.clips, 100)
+        for stage, variant in product(args.stages, VARIANTS):
             if "compiled" in variant and stage != "stage 1 visual":
                 continue  # the other stages have no large network in training
-            figures[f"gpu/{stage} {variant}"] = row = measure(stage, variant, args.accelerator, args.steps)
+            row = figures[f"gpu/{stage} {variant}"] = measure(stage, variant, args.accelerator, args.steps, folder)
             print(
                 f"{stage:<16}{variant:<15}{row['clips_per_second']:>10.0f}{row['utilisation']:>12.0f}%"
                 f"{row['kernel_share']:>12.0%}{row['peak_mib']:>10.0f}",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.prepare import write_set
+from bench.stores import media_store
 
 STEPS, BATCH = 4, 8
 
@@ -40,15 +41,15 @@ def prepare_seconds(data: Path, stores: list[Path], processes: int) -> float:
     return time.perf_counter() - start
 
 
-def fit(processes: int) -> None:
+def fit(processes: int, store: str) -> None:
     """Train in this process, and print clips a second of all."""
     import torch
     from lightning.pytorch import Callback, Trainer, seed_everything
 
     from apt_lightning.common.console import quiet
+    from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
     from apt_lightning.stages.modality import ModalityModule
     from apt_lightning.training.fit import TRAINER_DEFAULTS
-    from bench.gpu import raw_data
 
     class Clock(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
@@ -60,8 +61,7 @@ def fit(processes: int) -> None:
     quiet()
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
-    data = raw_data(BATCH)
-    data.num_workers = 0
+    data = FirstImpressionsDataModule(store, BATCH, num_workers=0)
     settings = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "accelerator": "cpu"}
     trainer = Trainer(
         **TRAINER_DEFAULTS | settings,
@@ -74,16 +74,30 @@ def fit(processes: int) -> None:
     trainer.fit(ModalityModule("visual"), datamodule=data)
 
 
+def train_speeds(folder: Path) -> tuple[float, float]:
+    """Clips a second of one process and of two."""
+    store = media_store(folder, 400, 20)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    speeds = []
+    for n in ("1", "2"):
+        command = [sys.executable, "-m", "bench.processes", "--fit", n, str(store)]
+        output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+        speeds.append(float(output.split()[-1]))
+    return speeds[0], speeds[1]
+
+
 def main() -> None:
     """Measure in turn and print ratios; 2 would be linear."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a clip")
-    parser.add_argument("--fit", type=int, help="train on so many processes and print clips a second")
+    parser.add_argument(
+        "--fit", nargs=2, metavar=("PROCESSES", "STORE"), help="train on so many processes and print clips a second"
+    )
     parser.add_argument("--json", help="file to write")
     args = parser.parse_args()
     if args.fit:
-        fit(args.fit)
+        fit(int(args.fit[0]), args.fit[1])
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "clips")
@@ -93,12 +107,7 @@ def main() -> None:
         one, two = prepare_seconds(data, [alone], 1), prepare_seconds(data, [shared], 2)
         steady = one / (two - prepare_seconds(data, [shared], 2))
         ceiling = 2 * one / prepare_seconds(data, apart, 1)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    speeds = []
-    for n in (1, 2):
-        command = [sys.executable, "-m", "bench.processes", "--fit", str(n)]
-        output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-        speeds.append(float(output.split()[-1]))
+        one_speed, two_speed = train_speeds(Path(scratch, "media"))
     figures = {
         "processes/prepare": {
             "one_seconds": one,
@@ -107,11 +116,11 @@ def main() -> None:
             "steady": steady,
             "ceiling": ceiling,
         },
-        "processes/stage 1 visual": {"one": speeds[0], "two": speeds[1], "speedup": speeds[1] / speeds[0]},
+        "processes/stage 1 visual": {"one": one_speed, "two": two_speed, "speedup": two_speed / one_speed},
     }
     print(f"prepare, {args.clips} clips: {one:.1f} s, two processes {two:.1f} s: {one / two:.2f} times as fast,")
     print(f"  {steady:.2f} without start-up; two that share nothing, not even the clips: {ceiling:.2f}")
-    print(f"stage 1 visual: {speeds[0]:.2f} clips/s, two processes {speeds[1]:.2f}: {speeds[1] / speeds[0]:.2f} times")
+    print(f"stage 1 visual: {one_speed:.2f} clips/s, two processes {two_speed:.2f}: {two_speed / one_speed:.2f} times")
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -7,21 +7,25 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+from bench.stores import feature_store
 
-def measure(n: int, epochs: int) -> dict[str, float]:
+
+def measure(n: int, epochs: int, folder: Path) -> dict[str, float]:
     """Epoch seconds per clip of stage 2, and peak memory, in this process."""
     from lightning.pytorch import Trainer
 
     from apt_lightning.common.console import quiet
     from apt_lightning.training.fit import TRAINER_DEFAULTS
-    from bench.train import STAGES, data_module
+    from bench.train import STAGES, stored_features
 
     quiet()
-    data = data_module(n, 1000)
+    data, features = stored_features(folder)
     module = STAGES["stage 2"]()
+    module.features = lambda store: features  # type: ignore[method-assign]
     trainer = Trainer(
         **TRAINER_DEFAULTS,
         max_epochs=epochs,
@@ -47,16 +51,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--one", type=int, help="Measure one size and print JSON.")
+    parser.add_argument("--one", nargs=2, metavar=("SIZE", "FOLDER"), help="Measure one size and print JSON.")
     parser.add_argument("--json", help="Write the figures here.")
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.one, args.epochs)))
+        print(json.dumps(measure(int(args.one[0]), args.epochs, Path(args.one[1]))))
         return
     figures = {}
     for n in args.sizes:
-        command = [sys.executable, "-m", "bench.scale", "--one", str(n), "--epochs", str(args.epochs)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        with tempfile.TemporaryDirectory() as folder:
+            feature_store(Path(folder), n, 1000)
+            command = [sys.executable, "-m", "bench.scale", "--one", str(n), folder, "--epochs", str(args.epochs)]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         figures[f"scale/{n}"] = row = json.loads(output.splitlines()[-1])
         print(f"{n:>8} clips  " + "  ".join(f"{key} {value:.1f}" for key, value in row.items()))
     if args.json:

@@ -10,8 +10,8 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, best_checkpoint
 from apt_lightning.training.fit import TRAINER_DEFAULTS
+from bench.stores import feature_store
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "audio": {"kind": "vector", "dim": 88, "hidden_dims": [1024], "output_dim": 256},
@@ -51,33 +52,22 @@ STAGES: dict[str, Callable[[], BaseModule]] = {
 }
 
 
-def data_module(n_train: int, n_validation: int) -> tuple[FirstImpressionsDataModule, FrozenFeatures]:
-    """Random features and labels of the real set's spread, without a store."""
-    rng = np.random.default_rng(0)
-    n = n_train + n_validation
-    labels = np.clip(rng.normal(0.52, 0.15, (n, 5)), 0, 1)
-    splits = ["train"] * n_train + ["validation"] * n_validation
-    clips = [
-        SimpleNamespace(name=f"{i}.mp4", source=str(i), split=split, traits=tuple(row))
-        for i, (split, row) in enumerate(zip(splits, labels, strict=True))
-    ]
-    kinds = dict.fromkeys(ENCODERS, "features")
-    data = FirstImpressionsDataModule("none", batch_size=128)
-    data.store = SimpleNamespace(clips=clips, present=np.ones((n, 3), bool), kinds=kinds)  # type: ignore[assignment]
-    data.scratch = tempfile.TemporaryDirectory()  # type: ignore[attr-defined]
+def stored_features(folder: Path) -> tuple[FirstImpressionsDataModule, FrozenFeatures]:
+    """Batches of a :func:`~bench.stores.feature_store`, and its vectors mapped as the cache of frozen features is."""
+    data = FirstImpressionsDataModule(str(folder / "store"), batch_size=128)
     columns = []
     for name in ENCODERS:
-        file = Path(data.scratch.name, f"{name}.npy")  # type: ignore[attr-defined]
-        np.save(file, rng.random((n, 256), dtype=np.float32))
-        columns.append(torch.from_numpy(np.load(file, mmap_mode="c")))  # as the cache of frozen features is read
+        file = folder / f"{name}.npy"
+        np.save(file, data.store.vectors(name))
+        columns.append(torch.from_numpy(np.load(file, mmap_mode="c")))
     return data, FrozenFeatures(columns)
 
 
-def with_lightning(name: str, n_train: int, n_validation: int, epochs: int) -> float:
+def with_lightning(name: str, made: Path, epochs: int) -> float:
     """Seconds of ``apt fit``'s own trainer, its checkpoints and tables included."""
     seed_everything(0, verbose=False)
     module = STAGES[name]()
-    data, features = data_module(n_train, n_validation)
+    data, features = stored_features(made)
     module.features = lambda store: features  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -94,16 +84,16 @@ def with_lightning(name: str, n_train: int, n_validation: int, epochs: int) -> f
         return time.perf_counter() - start
 
 
-def bare(name: str, n_train: int, n_validation: int, epochs: int) -> float:
+def bare(name: str, made: Path, epochs: int) -> float:
     """Seconds of a loop that does the same arithmetic and nothing else: no checkpoint, no table, no bar."""
     seed_everything(0, verbose=False)
     module = STAGES[name]()
-    data, frozen = data_module(n_train, n_validation)
+    data, frozen = stored_features(made)
     features = torch.stack(frozen.columns, dim=1)
     labels = torch.tensor([clip.traits for clip in data.store.clips], dtype=torch.float32)
+    training = torch.tensor([clip.split == "train" for clip in data.store.clips])
     if isinstance(module, SiameseModule):
         module.loss.set_statistics(labels.mean(0), labels.std(0, correction=0))
-    module._trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-3)
     present = torch.ones(len(labels), 3, dtype=torch.bool)
 
@@ -112,21 +102,23 @@ def bare(name: str, n_train: int, n_validation: int, epochs: int) -> float:
 
     def loss_of(rows: Tensor) -> Tensor:
         if isinstance(module, SiameseModule):
-            return module._loss(batch(rows), module(batch(rows)))
+            embeddings = module(batch(rows)).transpose(0, 1).flatten(0, 1)
+            loss: Tensor = module.loss(embeddings, labels[rows].repeat(3, 1), clips=rows.repeat(3))
+            return loss
         assert isinstance(module, FusionModule | FinalModule)
         return module.loss(module(batch(rows)), labels[rows])
 
     start = time.perf_counter()
     for _ in range(epochs):
         module.train()
-        for rows in torch.randperm(n_train).split(128):
+        for rows in torch.randperm(int(training.sum())).split(128):
             loss = loss_of(rows)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         module.eval()
         with torch.no_grad():
-            for rows in torch.arange(n_train, n_train + n_validation).split(512):
+            for rows in torch.nonzero(~training)[:, 0].split(512):
                 loss_of(rows)
     return time.perf_counter() - start
 
@@ -142,10 +134,11 @@ def main() -> None:
     args = parser.parse_args()
     quiet()
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}
-    for _ in range(args.rounds):
-        for name in STAGES:
-            sizes = (args.clips, args.validation, args.epochs)
-            seconds[name].append((with_lightning(name, *sizes), bare(name, *sizes)))
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        feature_store(folder, args.clips, args.validation)
+        for _, name in product(range(args.rounds), STAGES):
+            seconds[name].append((with_lightning(name, folder, args.epochs), bare(name, folder, args.epochs)))
     figures = {}
     print(
         f"{args.clips} training clips, {args.epochs} epochs, {torch.get_num_threads()} threads, median of {args.rounds}"

@@ -86,14 +86,15 @@ def protocols(settings: RunSettings, store: Store) -> list[tuple[int | None, lis
 
 
 def with_modalities(settings: RunSettings) -> RunSettings:
-    """Settings that name the modalities: those of the store where none were chosen.
+    """Settings that name the modalities: those that any clip of the store has where none were chosen.
 
     Raises:
         StoreError: If the store lacks one.
         UsageError: If one is named twice, or none.
     """
     store = Store.open(settings.store)
-    modalities = list(store.modalities) if settings.modalities is None else settings.modalities
+    has = dict(zip(store.modalities, store.present.any(axis=0).tolist(), strict=True))
+    modalities = [name for name in has if has[name]] if settings.modalities is None else settings.modalities
     store.columns(modalities)
     if not modalities or len(set(modalities)) != len(modalities):
         raise UsageError(f"`--modalities` must name each modality once, got {modalities}")

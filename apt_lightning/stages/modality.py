@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
+from apt_lightning.common.errors import UsageError
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.data.store.rows import N_FUNCTIONALS
@@ -196,15 +197,23 @@ class ModalityModule(RegressionModule):
                 return {"kind": "vector", "dim": dim, **sizes}
 
     def _fit_inputs(self) -> None:
-        """Take the scaling from the training split, or the word table from the store."""
+        """Take the scaling from the training split, or the word table from the store.
+
+        Raises:
+            UsageError: If no training clip has the modality.
+        """
         encoder = self.encoder
+        clips = ClipDataset(self.data.store, [self.modality], sets=self.sets)
+        rows = self.data.positions("train")
+        rows = rows[clips.present[rows, 0]]
+        if not len(rows):
+            raise UsageError(
+                f"no training clip of {self.data.store.path} has usable {self.modality}, so there is nothing to train"
+                " on; train the others, as with `apt run --modalities`, or see `apt doctor` for what is wrong with it"
+            )
         if isinstance(encoder, VectorEncoder):
-            clips = ClipDataset(self.data.store, [self.modality])
-            rows = self.data.positions("train")
-            rows = rows[clips.present[rows, 0]]
             encoder.fit_range(clips.arrays[self.modality][rows])
         elif isinstance(encoder, SequenceEncoder):
-            clips = ClipDataset(self.data.store, [self.modality], sets=self.sets)
             mean, sd = clips.sequences[self.modality].moments(self.data.positions("train"))
             encoder.mean.copy_(torch.from_numpy(mean))
             encoder.sd.copy_(torch.from_numpy(sd))

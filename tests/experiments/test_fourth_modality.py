@@ -1,15 +1,19 @@
 """A modality that the package has never heard of goes through all stages, tables and charts."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from places import CONFIGS, OVERLAY, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import initials, run_units
 from apt_lightning.experiments.results import read_run
+from apt_lightning.experiments.runner import RunSettings, with_modalities
 from apt_lightning.stages.load import load
 from apt_lightning.stages.scorer import Scorer
 
@@ -89,3 +93,12 @@ def test_names_that_share_an_initial_are_written_out():
 def test_a_name_must_fit_into_flags_and_files(name, run_of_four, capsys):
     assert main(["features", str(run_of_four / "store"), "--", name, str(run_of_four / "scent.npz")]) == 2
     assert "a letter first" in capsys.readouterr().err
+
+
+def test_a_modality_that_no_clip_has_is_left_out_by_itself(feature_run, run_of_four, tmp_path):
+    prepare(feature_run.parent / "clips.csv", tmp_path / "store")
+    put_features(Store.open(tmp_path / "store"), "audio", str(run_of_four / "audio.npz"))
+    put_features(Store.open(tmp_path / "store"), "scent", str(run_of_four / "scent.npz"))
+    settings = RunSettings(store=str(tmp_path / "store"), out=str(tmp_path / "run"))
+    assert with_modalities(settings).modalities == ["audio", "scent"]  # there are no media and no transcripts
+    assert with_modalities(replace(settings, modalities=["text"])).modalities == ["text"]

@@ -3,12 +3,17 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from places import CONFIGS, OVERLAY, QUICK
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.store.precomputed import put_features
+from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.stages.checkpoint import read_stage
 from apt_lightning.stages.load import load
@@ -158,3 +163,20 @@ def test_stages_with_dropout_resume_to_equal_weights(stage, chain, store_dir, tm
     whole, resumed = (torch.load(tmp_path / n / "last.ckpt", weights_only=True) for n in ("whole", "resumed"))
     assert whole["global_step"] == resumed["global_step"] == 6
     assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
+
+
+@pytest.mark.parametrize("modality", ["visual", "text"])
+def test_a_modality_that_no_training_clip_has_is_refused_in_a_line(modality, tmp_path, capsys):
+    """As of own clips without a transcript, or sounds without a picture."""
+    lines = [",".join(["clip", "split", *TRAITS])]
+    lines += [f"{i}.mp4,{'train' if i < 8 else 'validation'},.4,.5,.6,.5,.{i + 30}" for i in range(12)]
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    prepare(tmp_path / "clips.csv", tmp_path / "store")
+    np.savez(tmp_path / "audio.npz", features=np.eye(12, 88), names=[f"{i}.mp4" for i in range(12)])
+    put_features(Store.open(tmp_path / "store"), "audio", str(tmp_path / "audio.npz"))
+    capsys.readouterr()
+    config = CONFIGS / f"stage1_{modality}.yaml"
+    flags = [f"--config={config}", f"--data.store={tmp_path / 'store'}", f"--run_dir={tmp_path / 'run'}"]
+    assert main(["fit", *flags, "--trainer.accelerator=cpu"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"no training clip of {tmp_path / 'store'} has usable {modality}" in said and "--modalities" in said

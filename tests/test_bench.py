@@ -1,0 +1,36 @@
+"""The benches run; what they measure is looked at, never asserted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from places import ROOT
+
+FEW = ["--clips=60", "--validation=20", "--epochs=1", "--rounds=1"]
+
+
+def run(module, *words):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_train_compares_every_stage_with_a_bare_loop(tmp_path):
+    run("bench.train", *FEW, f"--json={tmp_path / 'train.json'}")
+    found = json.loads((tmp_path / "train.json").read_text())
+    assert set(found) == {"train/stage 2", "train/stage 3", "train/stage 4", "train/together"}
+    assert all(row["ratio"] == pytest.approx(row["seconds"] / row["bare_seconds"]) for row in found.values())
+
+
+@pytest.mark.slow
+def test_scale_gpu_and_processes_run_on_a_processor(tmp_path):
+    assert "300 clips" in run("bench.scale", "--sizes", "300", "--epochs=1")
+    stages = ["stage 1 audio", "stage 1 text", "stage 2"]
+    said = run("bench.gpu", "--accelerator=cpu", "--clips=300", "--steps=1", "--stages", *stages)
+    assert all(stage in said for stage in stages)
+    assert "stage 1 visual" in run("bench.processes", "--clips=4", "--seconds=2")
