@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
-from apt_lightning.common.configs import find_config
+from apt_lightning.common.configs import CONFIGS, find_config
 from apt_lightning.common.console import logged, say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
@@ -93,8 +93,8 @@ def with_modalities(settings: RunSettings) -> RunSettings:
         UsageError: If one is named twice, or none.
     """
     store = Store.open(settings.store)
-    has = dict(zip(store.modalities, store.present.any(axis=0).tolist(), strict=True))
-    modalities = [name for name in has if has[name]] if settings.modalities is None else settings.modalities
+    usable = [name for name, column in zip(store.modalities, store.present.T, strict=True) if column.any()]
+    modalities = usable if settings.modalities is None else settings.modalities
     store.columns(modalities)
     if not modalities or len(set(modalities)) != len(modalities):
         raise UsageError(f"`--modalities` must name each modality once, got {modalities}")
@@ -105,17 +105,18 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
     """All jobs, each after those whose checkpoints it takes.
 
     Raises:
-        UsageError: If a stage's YAML is not there.
+        UsageError: If there is no folder of the stage YAMLs.
     """
     store = Store.open(settings.store)
+    if not find_config(settings.stages).is_dir():
+        raise UsageError(f"no folder {settings.stages}; `--stages` is the folder of the stage YAMLs")
     for seed in settings.seeds:
         for fold, split in protocols(settings, store):
             base = RunFolder(Path(settings.out)).part(seed, fold)
             keys: dict[str, str] = {}
             for unit in units:
-                files = [stage_file(settings.stages, unit)]
-                if not files[0].is_file():
-                    raise UsageError(f"no {files[0]}; `--stages` is the folder of the stage YAMLs")
+                own = stage_file(settings.stages, unit)
+                files = [own if own.is_file() else stage_file(str(CONFIGS), unit)]
                 if settings.overlay is not None:
                     files += [file for file in [stage_file(settings.overlay, unit)] if file.is_file()]
                 flags = [

@@ -8,12 +8,13 @@ import pytest
 from places import CONFIGS, OVERLAY, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.common.errors import UsageError
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import initials, run_units
 from apt_lightning.experiments.results import read_run
-from apt_lightning.experiments.runner import RunSettings, with_modalities
+from apt_lightning.experiments.runner import RunSettings, plan, with_modalities
 from apt_lightning.stages.load import load
 from apt_lightning.stages.scorer import Scorer
 
@@ -102,3 +103,15 @@ def test_a_modality_that_no_clip_has_is_left_out_by_itself(feature_run, run_of_f
     settings = RunSettings(store=str(tmp_path / "store"), out=str(tmp_path / "run"))
     assert with_modalities(settings).modalities == ["audio", "scent"]  # there are no media and no transcripts
     assert with_modalities(replace(settings, modalities=["text"])).modalities == ["text"]
+
+
+def test_a_folder_of_one_stage_takes_the_others_from_the_package(run_of_four, tmp_path):
+    own = tmp_path / "stages"
+    own.mkdir()
+    (own / "stage1_scent.yaml").write_text((CONFIGS / "stage1_audio.yaml").read_text())
+    settings = RunSettings(store=str(run_of_four / "store"), out=str(tmp_path / "run"), stages=str(own))
+    jobs = {job.unit.name: job.arguments for job in plan(settings, run_units(["audio", "scent"]))}
+    assert f"--config={own / 'stage1_scent.yaml'}" in jobs["stage1_scent"]
+    assert any(word.endswith("configs/stage1_audio.yaml") for word in jobs["stage1_audio"])
+    with pytest.raises(UsageError, match="no folder nowhere"):
+        list(plan(replace(settings, stages="nowhere"), run_units(["audio"])))

@@ -112,3 +112,7 @@ def test_four_modalities_through_all_stages(copy, tmp_path):
     assert fit("stage4", "stage4", copy, tmp_path, *joined) == 0
     assert read_stage(tmp_path / "stage4" / "best.ckpt").metadata["modalities"] == ["audio", "text", "visual", "face"]
     assert len(list((copy / "frozen").glob("face-*"))) == 1
+
+    checkpoint = str(tmp_path / "stage4" / "best.ckpt")
+    assert main(["export", checkpoint, str(tmp_path / "model")]) == 0
+    assert "- visual: the feature sets one, two" in (tmp_path / "model" / "README.md").read_text()

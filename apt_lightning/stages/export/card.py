@@ -12,7 +12,12 @@ from apt_lightning.common.traits import TRAITS, TraitStatistics
 from apt_lightning.evaluation.metrics import Scores, score_by_seen, score_table
 from apt_lightning.evaluation.predictions import read_predictions
 
-KINDS = {"vector": "a vector of {dim} numbers a clip", "frames": "six frames a clip", "tokens": "a transcript"}
+KINDS = {
+    "vector": "a vector of {dim} numbers a clip",
+    "frames": "six frames a clip",
+    "tokens": "a transcript",
+    "sequences": "the feature sets {names}",
+}
 """What the encoder of each kind reads."""
 
 _TEXT = """\
@@ -92,7 +97,7 @@ def model_card(title: str, content: dict[str, Any], run: Path, difference: float
         stage=metadata["stage"],
         version=metadata["version"],
         onnx="" if difference is None else _ONNX.format(difference=difference),
-        inputs="\n".join(f"- {name}: {KINDS[spec['kind']].format(**spec)}" for name, spec in encoders.items()),
+        inputs="\n".join(f"- {name}: {_reads(spec)}" for name, spec in encoders.items()),
         training="\n".join(f"- {line}" for line in _training(metadata, state, run)),
         metrics="\n\n".join(blocks) or "No test predictions lay beside the checkpoint when this was written.",
     )
@@ -115,6 +120,12 @@ def _results(scores: Scores) -> list[dict[str, Any]]:
     data = {"type": "own", "name": f"test split, {scores.n_clips} clips of {scores.n_sources} sources", "split": "test"}
     task = {"type": "tabular-regression", "name": "apparent personality"}
     return [{"task": task, "dataset": data, "metrics": metrics}]
+
+
+def _reads(specification: dict[str, Any]) -> str:
+    kind = str(specification["kind"])
+    names = ", ".join(one["name"] for one in specification.get("sets", ()))
+    return KINDS.get(kind, kind).format(**specification, names=names)
 
 
 def _training(metadata: dict[str, Any], state: dict[str, Any], run: Path) -> list[str]:
