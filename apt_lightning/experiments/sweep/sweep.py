@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
 from apt_lightning.experiments.sweep.search_space import Search, check_names, read_search
+from apt_lightning.experiments.sweep.study import ask, finished, open_study, trial_lock, under_way
+from apt_lightning.stages.names import LOCK
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.training.callbacks import best_epoch
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 WITHHELD = ("--data.withhold_test=true", "--trainer.enable_progress_bar=false")
 """Flags of every trial."""
-TRIALS, PLOT, STUDY, BEST_FOLDER = "trials.csv", "trials.png", "study.db", "best"
+TRIALS, PLOT, BEST_FOLDER = "trials.csv", "trials.png", "best"
 
 
 def trial_units(settings: RunSettings, parameters: Mapping[str, Any]) -> tuple[Unit, Unit]:
@@ -98,24 +100,27 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
 def _metrics(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
     """Metrics of one seed, from ``trial.json`` if it is of the same settings, data and earlier stages."""
     record = fourth.folder.parent / "trial.json"
-    if record.is_file():
-        content = json.loads(record.read_text(encoding="utf-8"))
-        if content["key"] == fourth.key:
-            found: dict[str, float] = content["metrics"]
-            return found
-    complete([third, fourth], isolate)
-    best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
-    found = {name: value for name, value in best.items() if name.startswith("val/")}
-    write_json(record, {"key": fourth.key, "metrics": found})
-    for job in (third, fourth):  # each carries all frozen networks, hundreds of megabytes a trial
-        (job.folder / DONE).unlink()
-        for file in job.folder.glob("*.ckpt"):
-            file.unlink()
+    with locked(fourth.folder.parent / LOCK, blocking=True):  # equal parameters may be drawn twice
+        if record.is_file():
+            content = json.loads(record.read_text(encoding="utf-8"))
+            if content["key"] == fourth.key:
+                found: dict[str, float] = content["metrics"]
+                return found
+        complete([third, fourth], isolate)
+        best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
+        found = {name: value for name, value in best.items() if name.startswith("val/")}
+        write_json(record, {"key": fourth.key, "metrics": found})
+        for job in (third, fourth):  # each carries all frozen networks, hundreds of megabytes a trial
+            (job.folder / DONE).unlink()
+            for file in job.folder.glob("*.ckpt"):
+                file.unlink()
     return found
 
 
 def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: int, seed: int = 0) -> tuple[Path, str]:
     """Search until there are ``trials`` complete trials; an interrupted one is done again.
+
+    Several processes, of several machines too, may search in one folder: they share the trials.
 
     Args:
         config: Sweep YAML.
@@ -129,66 +134,39 @@ def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: i
 
     Raises:
         UsageError: If the YAML or the run is not fit for it, or the folder holds another search.
-        StoreError: If another process is at this sweep.
     """
     search = read_search(config)
     settings, jobs = sweep_settings(run)
     folder = Path(settings.out, "sweeps", Path(config).stem)
     identity = digest([vars(search), [job.key for job in jobs if job.unit.name == "stage4"]])
-    with locked(folder / "sweep.lock"):
-        study = _open_study(folder, search, identity)
-        space = search.space()
-        with tqdm(total=trials, initial=len(finished(study)), desc="trials", unit="trial") as bar:
-            while len(finished(study)) < trials:
-                study.sampler = _sampler(search.method, seed, len(finished(study)))
-                trial = study.ask(fixed_distributions=space)
+    lock = folder / "sweep.lock"
+    with locked(lock, blocking=True):
+        study = open_study(folder, search, identity)
+    with tqdm(total=trials, initial=len(finished(study)), desc="trials", unit="trial") as bar:
+        while True:
+            with ExitStack() as stack:
+                with locked(lock, blocking=True):
+                    others = under_way(study, folder)
+                    begun = len(finished(study)) + len(others)
+                    if begun < trials:
+                        trial = ask(study, search, seed, begun)
+                        stack.enter_context(locked(trial_lock(folder, trial.number)))
+                    elif not others:
+                        write_trials(folder, study, search)
+                        _write_best(folder, study.best_params, settings.overlay)
+                        return folder, trials_table(study, search)
+                if begun >= trials:  # wait for one of the others, to do its trial if that is interrupted
+                    stack.enter_context(locked(others[0], blocking=True))
+                    continue
                 with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
                     metrics = run_trial(settings, trial.params)
                 if search.metric not in metrics:
                     raise UsageError(f"{config}: stage 4 has no metric {search.metric!r}; it has {', '.join(metrics)}")
-                study.tell(trial, metrics[search.metric])
-                bar.update()
-                bar.set_postfix({search.metric: f"{study.best_value:.4f}"})
-                write_trials(folder, study, search)
-        _write_best(folder, study.best_params, settings.overlay)
-    return folder, trials_table(study, search)
-
-
-def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Complete trials, in the order in which they were begun."""
-    return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-
-
-def _open_study(folder: Path, search: Search, identity: str) -> optuna.Study:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise UsageError("Optuna is not installed: pip install 'apt-lightning[sweep]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / STUDY}",
-        study_name="sweep",
-        direction="maximize" if search.maximize else "minimize",
-        load_if_exists=True,
-    )
-    if study.user_attrs.setdefault("search", identity) != identity:
-        raise UsageError(
-            f"{folder} holds trials of another search, or on other stages; rename the YAML or delete the folder"
-        )
-    study.set_user_attr("search", identity)
-    for trial in study.trials:
-        if trial.state.name == "RUNNING":  # only one process is here, so it was interrupted
-            study.enqueue_trial(trial.params)
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
-
-
-def _sampler(method: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler seeded by the trial's number, so that an interruption does not change what is drawn."""
-    import optuna
-
-    kind = optuna.samplers.TPESampler if method == "bayes" else optuna.samplers.RandomSampler
-    return kind(seed=int(np.random.default_rng([seed, number]).integers(2**31)))
+                with locked(lock, blocking=True):
+                    study.tell(trial, metrics[search.metric])
+                    write_trials(folder, study, search)
+            bar.update(len(finished(study)) - bar.n)
+            bar.set_postfix({search.metric: f"{study.best_value:.4f}"})
 
 
 def write_trials(folder: Path, study: optuna.Study, search: Search) -> None:

@@ -3,7 +3,9 @@
 import csv
 import importlib.util
 import json
+import os
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from forked import START, command, join
 from places import CONFIGS, QUICK
 from wandb_file import offline_runs
 
 from apt_lightning.cli import main
-from apt_lightning.common.errors import StoreError, UsageError
+from apt_lightning.common.errors import UsageError
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.experiments.runner import read_settings
@@ -297,12 +300,87 @@ def test_folder_of_another_search_is_refused(quick_search):
         sweep(path, run, 2)
 
 
-def test_unknown_figure_and_second_process(quick_search):
-    from apt_lightning.common.files import locked
+def searching(path, run, trials, record, seconds):
+    """In a process of its own: search with an objective that takes its time; tell the record what it begins."""
 
+    def objective(settings, given):
+        with open(record, "a") as file:
+            file.write(json.dumps([os.getpid(), given]) + "\n")
+        time.sleep(seconds)
+        return {"val/accuracy": 1 - (given["model.margin"] - 0.2) ** 2}
+
+    sweeping.run_trial = objective
+    sweep(path, run, trials)
+
+
+def begun(record):
+    """Process and parameters of each trial in a record, in order."""
+    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_two_searches_share_the_trials(quick_search, tmp_path):
     path, run, _ = quick_search
-    with locked(run / "sweeps" / path.stem / "sweep.lock"), pytest.raises(StoreError, match="another process"):
-        sweep(path, run, 1)
+    record = tmp_path / "begun.txt"
+    both = [START.Process(target=searching, args=(path, run, 12, record, 0.3)) for _ in range(2)]
+    for process in both:
+        process.start()
+    join(both)
+    made = begun(record)
+    assert len(made) == 12 and len({json.dumps(given) for _, given in made}) == 12
+    assert len({process for process, _ in made}) == 2
+    folder = run / "sweeps" / path.stem
+    with (folder / "trials.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(float(row["model.margin"]) for row in rows) == sorted(given["model.margin"] for _, given in made)
+    assert (folder / "best" / "stage3.yaml").is_file()
+
+
+def test_a_killed_search_leaves_its_trial_to_the_other(quick_search, tmp_path):
+    path, run, _ = quick_search
+    killed, alive = tmp_path / "killed.txt", tmp_path / "alive.txt"
+    first = START.Process(target=searching, args=(path, run, 4, killed, 600))
+    first.start()
+    wait_for(lambda: len(begun(killed)) == 1)
+    second = START.Process(target=searching, args=(path, run, 4, alive, 0))
+    second.start()
+    wait_for(lambda: len(begun(alive)) == 3)
+    lost = begun(killed)[0][1]
+    assert lost not in [given for _, given in begun(alive)]
+    second.join(1)
+    assert second.is_alive()  # waits for the trial that the other has
+    first.kill()
+    join([second])
+    assert [given for _, given in begun(alive)][3] == lost
+
+
+def test_equal_trials_train_one_after_the_other(feature_run, tmp_path):
+    """Two agents that were dealt the same parameters: the second takes over what the first has found."""
+    words = ["sweep", "--trial", f"--run={feature_run}", "--model.margin=0.21"]
+    logs = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    both = [START.Process(target=command, args=(words, log)) for log in logs]
+    for process in both:
+        process.start()
+    join(both)
+    figures = [[line for line in log.read_text().splitlines() if line.startswith("val/")] for log in logs]
+    assert figures[0] == figures[1] and figures[0]
+    assert sum("best of" in log.read_text() for log in logs) == 1
+
+
+def test_unknown_figure_and_damaged_study(quick_search):
+    path, run, _ = quick_search
+    study = run / "sweeps" / path.stem / "study.journal"
+    sweep(path, run, 1)
+    study.write_bytes(study.read_bytes()[:-20] + b"\n{}\n")
+    with pytest.raises(UsageError, match="is damaged; delete it"):
+        sweep(path, run, 2)
+    study.unlink()
     path.write_text(path.read_text().replace("val/accuracy", "val/nothing"))
     with pytest.raises(UsageError, match="no metric 'val/nothing'"):
         sweep(path, run, 1)
