@@ -15,6 +15,9 @@ from apt_lightning.common.console import add_json, say, say_json
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Add the options of ``apt audit``."""
     parser.add_argument("data", type=str, help="data set (folder or CSV of clips), or store made by `apt prepare`")
+    parser.add_argument(
+        "--all", action="store_true", help="print the tables too, not only the summary and the findings"
+    )
     add_json(parser)
 
 
@@ -49,6 +52,7 @@ def run(args: jsonargparse.Namespace) -> int:
         digests = digest_duplicates({clip.name: clip.path for clip in collection.clips if clip.path})
         others = collection.others
     result = audit(clips, digests, content)
-    say("\n".join(filter(None, [audit_text(result), others_text(others)])))
+    more = "" if args.all else "\n`--all` prints the tables too"
+    say("\n".join(filter(None, [audit_text(result, args.all), others_text(others), more])))
     say_json(args.json, result.to_dict(), LEVEL)
     return int(result.failed)

@@ -186,16 +186,35 @@ def clock(seconds: float) -> str:
     return f"{int(seconds + 0.5) // 60}:{int(seconds + 0.5) % 60:02d}"
 
 
+def short_names(paths: list[str], longest: int = 24) -> list[str]:
+    """Names of clips for a table: without the folders that tell none apart, the middle left out where that is too long.
+
+    Args:
+        paths: Of the clips.
+        longest: Characters; a name that would then stand for two clips stays as it is.
+
+    Example:
+        >>> short_names(["a/b/x.mp4", "a/c/x.mp4", "a/c/a-video-of-a-long-afternoon.mp4"])
+        ['b/x.mp4', 'c/x.mp4', 'c/a-video-o…fternoon.mp4']
+    """
+    parts = [Path(path).parts for path in paths]
+    tails = ([str(Path(*part[-depth:])) for part in parts] for depth in range(1, 1 + max(map(len, parts), default=0)))
+    names = next((tail for tail in tails if len(set(tail)) == len(set(paths))), paths)
+    half = longest // 2
+    shorter = [n if len(n) <= longest else f"{n[: half - 1]}…{n[-half:]}" for n in names]
+    return [s if shorter.count(s) == names.count(n) else n for s, n in zip(shorter, names, strict=True)]
+
+
 def _table(results: list[dict[str, Any]]) -> str:
     from apt_lightning.evaluation.tables import number, render
 
     rows: list[list[str]] = []
-    for result in results:
+    for result, name in zip(results, short_names([result["clip"] for result in results]), strict=True):
         if "error" in result:
-            rows.append([result["clip"], *["-"] * len(TRAITS), result["error"]])
+            rows.append([name, *["-"] * len(TRAITS), result["error"]])
             continue
         by = "; ".join([" ".join(result["modalities"]), *result["notes"]])
-        rows.append([result["clip"], *[number(result["traits"][name], 3) for name in TRAITS], by])
+        rows.append([name, *[number(result["traits"][trait], 3) for trait in TRAITS], by])
         if "intervals" in result:
             ends = [result["intervals"][name] for name in TRAITS]
             rows.append(["", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends], "90 % interval"])

@@ -138,7 +138,9 @@ def _table(rows: Sequence[Sequence[str]], widths: Sequence[int], right: Sequence
         if i == 1:
             cells = [["-" * (w - 1) + ":" if r else ":" + "-" * (w - 1)] for w, r in zip(widths, right, strict=True)]
         else:
-            cells = [textwrap.wrap(cell, w) or [""] for cell, w in zip(row, widths, strict=True)]
+            cells = [
+                textwrap.wrap(cell, w, break_on_hyphens=False) or [""] for cell, w in zip(row, widths, strict=True)
+            ]
         for line in range(max(map(len, cells))):
             texts = [cell[line] if line < len(cell) else "" for cell in cells]
             padded = [text.rjust(w) if r else text.ljust(w) for text, w, r in zip(texts, widths, right, strict=True)]

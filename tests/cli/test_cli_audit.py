@@ -28,7 +28,10 @@ def write_csv(folder, n=60, shuffled=False, copies=()):
 def test_a_sound_csv(tmp_path, capsys):
     assert main(["audit", str(write_csv(tmp_path, 200)), "--json", str(tmp_path / "a.json")]) == 0
     out = capsys.readouterr().out
-    assert "0 errors" in out and "train and test" in out and "source look-up, no content" in out
+    assert out.startswith("verdict:") and "0 errors" in out and "train and test" in out and "| " not in out
+    assert main(["audit", str(tmp_path / "clips.csv"), "--all"]) == 0
+    whole = capsys.readouterr().out
+    assert whole.startswith(out.partition("\n\n`--all`")[0]) and "| source look-up, no content" in whole
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["splits"]["test"]["clips"] == 51 and found["shared_sources"] == {"train and test": 0}
 

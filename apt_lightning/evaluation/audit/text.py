@@ -1,4 +1,4 @@
-"""How an audit is printed: ten lines of summary, what is wrong with the gravest first, tables after."""
+"""How an audit is printed: ten lines of summary, what is wrong with the gravest first, tables where asked for."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from apt_lightning.evaluation.tables import number, render
 RANKS: tuple[Severity, ...] = ("error", "warning", "note")
 
 
-def audit_text(result: Audit) -> str:
+def audit_text(result: Audit, tables: bool = False) -> str:
     """Lay out an audit.
 
     Args:
         result: From :func:`~apt_lightning.evaluation.audit.audit.audit`.
+        tables: With the tables that the summary rests on.
     """
     ordered = sorted(result.findings, key=lambda finding: RANKS.index(finding.severity))
     wrong = [f"{f.severity}: {f.where}: {f.text} [{f.code}]" for f in ordered]
-    blocks = ["\n".join(summary(result)), "\n".join(wrong), *_tables(result)]
+    blocks = ["\n".join(summary(result)), "\n".join(wrong), *(_tables(result) if tables else [])]
     return "\n\n".join(block for block in blocks if block)
 
 

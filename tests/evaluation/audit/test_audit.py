@@ -222,13 +222,14 @@ def test_empty_and_unlabelled_sets_are_audited():
     unlabelled = [dataclasses.replace(clip, traits=(np.nan,) * 5, split="unlabelled") for clip in clips()]
     for found in ([], unlabelled, [dataclasses.replace(clip, split="train") for clip in unlabelled]):
         result = audit(found, {}, resamples=0)
-        assert not result.failed and "nan" not in audit_text(result)
+        assert not result.failed and "nan" not in audit_text(result, tables=True)
     assert check_labels({}) == []
 
 
 def test_text_and_json_hold_everything():
     result = audit(clips(disjoint=False), {}, resamples=20)
-    text = audit_text(result)
+    text = audit_text(result, tables=True)
+    assert text.startswith(audit_text(result)) and "| " not in audit_text(result)
     assert "Shared sources" in text and "ICC(1)" in text and "source look-up, no content" in text
     lines = text.splitlines()
     assert lines[:10] == summary(result) and len(summary(result)) == 10 and lines[10] == ""
