@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--creator", type=str | None, help="who made the data set")
     parser.add_argument("--published", metavar="YYYY-MM-DD", type=str | None, help="when it was published")
     parser.add_argument("--cite", type=str | None, help="how to cite it")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -30,12 +31,14 @@ def run(args: jsonargparse.Namespace) -> int:
 
     folder = Path(args.folder)
     if (folder / "run.json").is_file():
-        from apt_lightning.experiments.cards.checklist import checklist
+        from apt_lightning.experiments.cards.checklist import checklist, items
         from apt_lightning.experiments.cards.model import model_card
 
-        for name, text in (("MODEL_CARD.md", model_card(folder)), ("REPRODUCIBILITY.md", checklist(folder))):
-            write_text(folder / name, text)
-            say(f"card: {folder / name}")
+        cards = {folder / "MODEL_CARD.md": model_card(folder), folder / "REPRODUCIBILITY.md": checklist(folder)}
+        for file, text in cards.items():
+            write_text(file, text)
+            say(f"card: {file}")
+        say_json(args.json, {"cards": [*map(str, cards)], "checklist": [item._asdict() for item in items(folder)]})
         return 0
     from apt_lightning.data.store.reader import Store
     from apt_lightning.experiments.cards.croissant import CARD, OPTIONS, data_card
@@ -46,4 +49,5 @@ def run(args: jsonargparse.Namespace) -> int:
     missing = [f"--{option}" for option, key in OPTIONS.items() if key not in known]
     if missing:
         say(f"Croissant also asks for {', '.join(missing)}, which no store knows")
+    say_json(args.json, {"cards": [str(folder / CARD)], "not_given": missing})
     return 0

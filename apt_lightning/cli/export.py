@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
         action="store_true",
         help="Add the networks as ONNX, compared with the checkpoint, and a script that needs nothing else.",
     )
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -27,4 +28,6 @@ def run(args: jsonargparse.Namespace) -> int:
         say(f"{file.stat().st_size / 2**20:8.1f} MiB  {file}")
     if difference is not None:
         say(f"ONNX and checkpoint differ by {difference:.1e} at most, whatever modalities are missing")
+    sizes = {str(file): file.stat().st_size for file in written}
+    say_json(args.json, {"bytes": sizes, "greatest_difference_of_onnx": difference})
     return 0

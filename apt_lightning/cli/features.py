@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 from apt_lightning.common.names import shown
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--names", metavar="FILE", help="a clip name a line, in the order of the rows of an .npy")
     parser.add_argument("--name", help="put them in as a feature set of this name, beside what is there")
     parser.add_argument("--remove", action="store_true", help="restore the store's own, or drop what was added")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -43,18 +44,20 @@ def run(args: jsonargparse.Namespace) -> int:
 
     store = Store.open(args.store)
     if args.modality is None:
-        return _list(store)
+        return _list(store, args.json)
     if args.remove == (args.array is not None):
         raise UsageError("give either ARRAY or `--remove`")
     if args.remove and args.name:
         found = store.feature_set(args.modality, args.name)
         shutil.rmtree(found.path)
         say(f"{args.modality} {args.name}: no longer in the store")
+        say_json(args.json, {"modality": args.modality, "set": args.name, "removed": True})
         return 0
     if args.remove:
         removed = remove_features(store, args.modality)
         state = "our own features" if args.modality in PREPARED else "no longer in the store"
         say(f"{args.modality}: {state}" + ("" if removed else ", as before"))
+        say_json(args.json, {"modality": args.modality, "set": None, "removed": removed})
         return 0
     if args.name:
         placed = put_set(store, args.modality, args.name, args.array, args.names)
@@ -68,20 +71,35 @@ def run(args: jsonargparse.Namespace) -> int:
     ):
         if names:
             say(f"{len(names)} {what}: {', '.join(map(shown, names[:5]))}{', …' if len(names) > 5 else ''}")
+    say_json(args.json, {"modality": args.modality, "set": args.name, "clips": len(store), **placed._asdict()})
     return int(bool(placed.missing))
 
 
-def _list(store: Store) -> int:
+def _list(store: Store, json: str | None) -> int:
     """Print what feature sets there are."""
     from apt_lightning.data.store.sequences import feature_sets
     from apt_lightning.evaluation.tables import render
 
-    rows = []
+    rows, found = [], []
     for one in feature_sets(store.path):
         steps, layers, size = one.values.shape
         about = one.specification.get("encoder") or one.specification.get("from", "")
         clips = f"{one.covered} of {len(one.clips)}"
         shape = f"{steps} x {layers} x {size} {one.values.dtype}"
         rows.append([one.modality, one.name, clips, shape, f"{one.bytes / 1e6:.1f}", one.key, str(about)])
+        found.append(
+            {
+                "modality": one.modality,
+                "set": one.name,
+                "covered": one.covered,
+                "clips": len(one.clips),
+                "shape": [steps, layers, size],
+                "dtype": str(one.values.dtype),
+                "bytes": one.bytes,
+                "key": one.key,
+                "of": str(about),
+            }
+        )
     say(render(["modality", "set", "clips", "steps x layers x size", "MB", "key", "of"], rows))
+    say_json(json, {"sets": found})
     return 0

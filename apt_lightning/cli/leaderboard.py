@@ -10,7 +10,7 @@ from typing import Literal
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", type=str, nargs="*", default=[], help="files that stay with you, one a seed")
     parser.add_argument("--data", type=str | None, help="store, folder with the label files, or CSV")
     parser.add_argument("--columns", type=str | None, help="as for `apt evaluate`")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -35,9 +36,11 @@ def run(args: jsonargparse.Namespace) -> int:
         target = Path(args.path, PAGE)
         write_text(target, page(args.path))
         say(f"leaderboard: {target}")
+        say_json(args.json, {"page": str(target)})
         return 0
     if args.data is None or not args.predictions:
         raise UsageError("`apt leaderboard check` needs `--predictions` and `--data`")
-    text, right = check_entry(args.path, args.predictions, args.data, args.columns)
-    say(text)
-    return 0 if right else 1
+    found = check_entry(args.path, args.predictions, args.data, args.columns)
+    say(found.text)
+    say_json(args.json, {"entry": args.path, "wrong": found.wrong, "must_hold": found.must})
+    return int(bool(found.wrong))

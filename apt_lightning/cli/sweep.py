@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
 from apt_lightning.common.errors import UsageError
 from apt_lightning.experiments.sweep.search_space import plain_number
 
@@ -24,6 +24,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--trial", action="store_true", help="do one trial with the flags below")
     parser.add_argument("--model", type=dict[str, Any], default={}, help="stage 3, as --model.margin=0.2")
     parser.add_argument("--data", type=dict[str, Any], default={}, help="stage 3, as --data.batch_size=64")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -53,8 +54,10 @@ def run(args: jsonargparse.Namespace) -> int:
             tell(metrics)
         for name, value in metrics.items():
             say(f"{name} {value:.5f}")
+        say_json(args.json, {"parameters": parameters, "figures": figures})
         return 0
-    folder, table = sweep(find_config(args.config), args.run, args.trials, args.seed)
+    folder, table, found = sweep(find_config(args.config), args.run, args.trials, args.seed)
     say(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")
     say(f"`apt run --overlay {folder / BEST_FOLDER}` with a new `--out` trains the best and tests it")
+    say_json(args.json, {"folder": str(folder), **found})
     return 0

@@ -25,6 +25,8 @@ T = TypeVar("T")
 QUIET, JSON, LOG = "APT_QUIET", "APT_JSON", "APT_LOG"
 """Variables of the environment, so that the processes that a command starts heed them: no progress; nothing but JSON; a
 log file."""
+LOG_FILE = "log.txt"
+"""In a run folder: what was said, with the time; a run that goes on appends to it."""
 
 
 def say(text: str = "", error: bool = False, progress: bool = False) -> None:

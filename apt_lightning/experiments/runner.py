@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from apt_lightning.common.configs import CONFIGS, find_config
-from apt_lightning.common.console import logged, say
+from apt_lightning.common.console import LOG_FILE, logged, say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
 from apt_lightning.common.processes import die_with, launched_tasks
@@ -30,8 +30,6 @@ DONE = "done.json"
 STARTED = "started.json"
 FOLDS = "folds.json"
 RUN = "run.json"
-LOG_FILE = "log.txt"
-"""What was said, with the time; a run that goes on appends to it."""
 
 
 @dataclass(frozen=True)

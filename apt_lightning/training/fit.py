@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentError
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from typing_extensions import override
 
 from apt_lightning.common.configs import NO_STAGE
-from apt_lightning.common.console import interruptible, quiet, say
+from apt_lightning.common.console import LOG, LOG_FILE, add_json, interruptible, logged, quiet, say
 from apt_lightning.common.errors import AptError, CheckpointError, UsageError
 from apt_lightning.common.processes import limit_threads
 from apt_lightning.common.usage import explain, plain_words
@@ -80,6 +81,13 @@ class AptCLI(LightningCLI):
             name: {"model", "dataloaders", "datamodule", "train_dataloaders", "val_dataloaders"}
             for name in ("fit", "validate", "test", "predict")
         }
+
+    @override
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("validate", "test"):
+            add_json(parser)
+        return parser
 
     @override
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -155,7 +163,7 @@ class AptCLI(LightningCLI):
             raise UsageError(explain(error.message, f"apt {command}", options)) from error
         config: Namespace = self.config[command]
         config.weights_only = True
-        if command == "test":
+        if command in ("validate", "test"):
             config.verbose = False  # our own tables say the same, with intervals
         folder = Path(config.run_dir or "runs/stage")
         if config.ckpt_path == "last":
@@ -189,9 +197,11 @@ class AptCLI(LightningCLI):
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         config = self.config[subcommand]
-        with held(self._folder, self.trainer):
+        with held(self._folder, self.trainer), ExitStack() as stack:
             if subcommand == "fit" and not is_dry_run(self.trainer) and self.trainer.is_global_zero:
                 check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
+                if LOG not in os.environ:  # else that of `apt run`
+                    stack.enter_context(logged(self._folder / LOG_FILE))
             done = False
             try:
                 super()._run_subcommand(subcommand)
@@ -259,7 +269,14 @@ class AptCLI(LightningCLI):
 
     def _write(self, split: str, show: bool) -> None:
         shown = self.config[self.subcommand].ckpt_path if show else None
-        write_pass(self._folder, split, self.model, shown, self._get(self.config, "log_predictions"))
+        write_pass(
+            self._folder,
+            split,
+            self.model,
+            shown,
+            self._get(self.config, "log_predictions"),
+            self._get(self.config, "json"),
+        )
 
     def after_fit(self) -> None:
         """Validate the best epoch once more, and keep what follows from it."""

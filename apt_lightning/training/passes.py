@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import say, say_json
 from apt_lightning.common.errors import DataError
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
+from apt_lightning.evaluation.bootstrap import LEVEL
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
-from apt_lightning.evaluation.metrics import METRICS, TRAIT_COLUMNS, Scores, score
+from apt_lightning.evaluation.metrics import METRICS, TRAIT_COLUMNS, Scores, score, score_by_seen
 from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import (
     PREDICTION_COLUMNS,
@@ -32,7 +33,14 @@ from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.run_folder import is_dry_run
 
 
-def write_pass(folder: Path, split: str, model: BaseModule, shown: str | None, log_predictions: bool = False) -> None:
+def write_pass(
+    folder: Path,
+    split: str,
+    model: BaseModule,
+    shown: str | None,
+    log_predictions: bool = False,
+    json: str | None = None,
+) -> None:
     """Write what the last pass over a split found: predictions, or the embedding space of stage 3.
 
     Args:
@@ -41,10 +49,12 @@ def write_pass(folder: Path, split: str, model: BaseModule, shown: str | None, l
         model: The stage, which has made the pass.
         shown: Checkpoint to name above the tables; None to print none.
         log_predictions: Send the predictions to the loggers as a table.
+        json: Where to write the figures for machines, see :func:`~apt_lightning.common.console.say_json`.
     """
     trainer = model.trainer
     if is_dry_run(trainer):
         return
+    about = {"stage": model.stage, "checkpoint": str(trainer.ckpt_path), "split": split}
     if isinstance(model, SiameseModule):
         if trainer.is_global_zero:
             file = write_embeddings(folder, split, model)
@@ -54,6 +64,8 @@ def write_pass(folder: Path, split: str, model: BaseModule, shown: str | None, l
             metrics = write_retrieval(folder, split, model, trainer.loggers)
             if shown is not None:
                 say(retrieval_table(metrics))
+            rows = [figure._asdict() for figure in metrics]
+            say_json(json, {**about, "retrieval": [{k: None if v != v else v for k, v in row.items()} for row in rows]})
         return
     assert isinstance(model, RegressionModule)
     predictions = model.predictions()
@@ -68,6 +80,9 @@ def write_pass(folder: Path, split: str, model: BaseModule, shown: str | None, l
         people = {clip.name: clip.demographics for clip in model.data.store.clips}
         say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
     say(f"{len(predictions)} clips in {file}")
+    if json is not None:
+        parts = {name: found.to_dict() for name, found in score_by_seen(predictions, model.statistics).items()}
+        say_json(json, {**about, "predictions": str(file), "scores": parts}, LEVEL)
     if trainer.loggers and split != "all":
         scores = score(predictions, model.statistics)
         log_table(trainer.loggers, f"{split}/scores", ["metric", "of", "value", "lower", "upper"], score_rows(scores))

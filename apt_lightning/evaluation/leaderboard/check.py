@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,12 +22,23 @@ TOLERANCE = 0.00005
 """Half of the last of four digits."""
 
 
+class Check(NamedTuple):
+    """What was found of an entry."""
+
+    text: str
+    """As it is printed."""
+    wrong: list[str]
+    """What is; empty where metrics and sums are right."""
+    must: dict[str, object]
+    """What the entry must hold."""
+
+
 def check_entry(
     path: str | os.PathLike[str],
     predictions: Sequence[str | os.PathLike[str]],
     data: str | os.PathLike[str],
     columns: str | None = None,
-) -> tuple[str, bool]:
+) -> Check:
     """Compare an entry with its predictions.
 
     Args:
@@ -34,9 +46,6 @@ def check_entry(
         predictions: Its owner's files, one a seed.
         data: The labels.
         columns: As for ``apt evaluate``.
-
-    Returns:
-        What was found, and whether metrics and sums are right.
 
     Raises:
         DataError: If a file cannot be read.
@@ -65,6 +74,7 @@ def check_entry(
             wrong.append(f"{column} is {number(value)}, the entry says {number(claimed)}")
     if entry.sha256 != sums:
         wrong.append("the entry's sha256 are not those of the files")
-    form = json.dumps({"metrics": metrics, "sha256": sums}, indent=1)
+    must = {"metrics": metrics, "sha256": sums}
+    form = json.dumps(must, indent=1)
     verdict = "wrong:\n" + "\n".join(f"- {line}" for line in wrong) if wrong else "right: metrics and sums agree."
-    return "\n\n".join([*blocks, f"What the entry must hold:\n{form}", f"{path}: {verdict}"]), not wrong
+    return Check("\n\n".join([*blocks, f"What the entry must hold:\n{form}", f"{path}: {verdict}"]), wrong, must)

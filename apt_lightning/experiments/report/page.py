@@ -58,23 +58,31 @@ class Fact(NamedTuple):
     detail: str
 
 
-def write_report(folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None) -> Path:
-    """Write the report of one or more runs.
+def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
+    """Read what a report is about.
 
     Args:
         folders: Run folders of ``apt run``.
-        output: File to write; ``report.html`` in the first run's folder if not given.
-
-    Returns:
-        The file.
 
     Raises:
         UsageError: If a folder is no run, or has no finished stage.
         StoreError: If a run's feature store is not there.
     """
     paths = [Path(folder) for folder in folders]
-    runs = [Run.read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-    target = paths[0] / "report.html" if output is None else Path(output)
+    return [Run.read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+
+
+def write_report(runs: Sequence[Run], output: str | os.PathLike[str] | None = None) -> Path:
+    """Write the report of one or more runs.
+
+    Args:
+        runs: At least one.
+        output: File to write; ``report.html`` in the first run's folder if not given.
+
+    Returns:
+        The file.
+    """
+    target = runs[0].folder / "report.html" if output is None else Path(output)
     write_text(target, render(runs))
     return target
 

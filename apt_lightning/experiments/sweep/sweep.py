@@ -117,7 +117,9 @@ def _metrics(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
     return found
 
 
-def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: int, seed: int = 0) -> tuple[Path, str]:
+def sweep(
+    config: str | os.PathLike[str], run: str | os.PathLike[str], trials: int, seed: int = 0
+) -> tuple[Path, str, dict[str, Any]]:
     """Search until there are ``trials`` complete trials; an interrupted one is done again.
 
     Several processes, of several machines too, may search in one folder: they share the trials.
@@ -129,8 +131,8 @@ def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: i
         seed: Seed of the search.
 
     Returns:
-        The sweep's folder, with the study, a table, a plot and the best trial as an overlay; and a table of
-        the best ten.
+        The sweep's folder, with the study, a table, a plot and the best trial as an overlay; a table of
+        the best ten; and all trials as plain data.
 
     Raises:
         UsageError: If the YAML or the run is not fit for it, or the folder holds another search.
@@ -154,7 +156,7 @@ def sweep(config: str | os.PathLike[str], run: str | os.PathLike[str], trials: i
                     elif not others:
                         write_trials(folder, study, search)
                         _write_best(folder, study.best_params, settings.overlay)
-                        return folder, trials_table(study, search)
+                        return folder, trials_table(study, search), trials_dict(study, search)
                 if begun >= trials:  # wait for one of the others, to do its trial if that is interrupted
                     stack.enter_context(locked(others[0], blocking=True))
                     continue
@@ -193,6 +195,13 @@ def trials_table(study: optuna.Study, search: Search, shown: int = 10) -> str:
     ]
     head = ["trial", search.metric, *search.parameters]
     return render(head, rows, f"The best {len(best)} of {len(done)} trials, on validation")
+
+
+def trials_dict(study: optuna.Study, search: Search) -> dict[str, Any]:
+    """Complete trials as plain data, in the order in which they were begun."""
+    trials = [{"value": trial.value, "parameters": trial.params} for trial in finished(study)]
+    goal = "maximize" if search.maximize else "minimize"
+    return {"metric": search.metric, "goal": goal, "best": study.best_params, "trials": trials}
 
 
 def _short(value: object) -> str:

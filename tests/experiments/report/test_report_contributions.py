@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from apt_lightning.experiments.report.contributions import modality_contributions
-from apt_lightning.experiments.report.page import write_report
+from apt_lightning.experiments.report.page import read_runs, write_report
 from apt_lightning.experiments.report.run import Run
 
 
@@ -31,6 +31,6 @@ def test_average_shapley_values_equal_those_of_single_clips(chain, clips_dir):
 
 
 def test_report_of_a_trained_chain_holds_them(chain, tmp_path):
-    text = write_report([chain], tmp_path / "chain.html").read_text(encoding="utf-8")
+    text = write_report(read_runs([chain]), tmp_path / "chain.html").read_text(encoding="utf-8")
     assert "Mean absolute Shapley values" in text and "eGeMAPS families" in text
     assert "Not available" not in text

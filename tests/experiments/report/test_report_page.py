@@ -20,7 +20,7 @@ from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.blocks import Forest, Mark
 from apt_lightning.experiments.report.charts import SCHEMES
-from apt_lightning.experiments.report.page import write_report
+from apt_lightning.experiments.report.page import read_runs, write_report
 from apt_lightning.experiments.report.run import Run
 from apt_lightning.experiments.report.verdict import verdict
 
@@ -138,12 +138,14 @@ def seeds(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(run):
-    return write_report([run]).read_text(encoding="utf-8")
+    return write_report(read_runs([run])).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def both(run, seeds, tmp_path_factory):
-    return write_report([run, seeds], tmp_path_factory.mktemp("page") / "both.html").read_text(encoding="utf-8")
+    return write_report(read_runs([run, seeds]), tmp_path_factory.mktemp("page") / "both.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_section_is_there_and_linked(text):
@@ -248,7 +250,7 @@ def test_verdict_says_what_the_tests_say(run, tmp_path, store):
 
 def test_page_names_no_folder_of_the_machine(run, seeds, store, text, both):
     (run / "seed42" / "stage2" / "config.yaml").write_text(f"run_dir: {run}/seed42/stage2\nstore: {store}\n")
-    page = write_report([run], run / "again.html").read_text(encoding="utf-8")
+    page = write_report(read_runs([run]), run / "again.html").read_text(encoding="utf-8")
     assert "run_dir: seed42/stage2" in page and "store: …/store" in page
     for content in (page, both):
         assert not any(str(path.parent) in content for path in (run, seeds, store))
@@ -260,7 +262,7 @@ def test_drawn_clips_are_called_so_on_top_and_beside_the_groups(run, store, tmp_
     before = manifest.read_text()
     try:
         manifest.write_text(json.dumps(json.loads(before) | {"synthetic": True}))
-        page = write_report([run], tmp_path / "drawn.html").read_text(encoding="utf-8")
+        page = write_report(read_runs([run]), tmp_path / "drawn.html").read_text(encoding="utf-8")
     finally:
         manifest.write_text(before)
     assert page.index("Drawn, not people") < page.index("<main>")
@@ -333,7 +335,7 @@ def test_ablations_are_taken_over_and_words_of_others_are_escaped(store, tmp_pat
     lines = [f"anchors,all,stage4_all,1234,1,0.91,0.9,{','.join(['-0.01', '-0.02', '0.003', '0.04'] * 2)}"]
     lines.append(f"embeddings,trained,stage4,1234,1,0.91,0.91,,,,,{','.join(['0.01', '0', '0.02', '0.5'])}")
     (run / "ablation.csv").write_text("\n".join([",".join([head, *columns]), *lines]) + "\n")
-    text = write_report([run]).read_text(encoding="utf-8")
+    text = write_report(read_runs([run])).read_text(encoding="utf-8")
     rows = Page(text).table("ablations")
     assert rows["anchors: all"] == ["1,234", ".9100", ".9000", "-.0100", ".040", "-.0100", ".040"]
     assert rows["embeddings: trained"][3:5] == ["", ""]
@@ -342,7 +344,7 @@ def test_ablations_are_taken_over_and_words_of_others_are_escaped(store, tmp_pat
 
 def test_folds_are_put_together(store, tmp_path):
     run = make_run(tmp_path / "folds", store, units=("stage2", "stage4"), folds=3)
-    page = Page(write_report([run]).read_text(encoding="utf-8"))
+    page = Page(write_report(read_runs([run])).read_text(encoding="utf-8"))
     tables = [read_predictions(path) for path in run.glob("seed42_fold*/stage4/predictions_test.csv")]
     errors = np.concatenate([np.abs(table.predicted - table.true) for table in tables])
     assert len(errors) == 588

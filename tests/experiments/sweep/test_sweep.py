@@ -243,7 +243,7 @@ def quick_search(feature_run, tmp_path, monkeypatch):
 def test_interrupted_search_goes_on_with_the_interrupted_trial(quick_search, monkeypatch):
     path, run, calls = quick_search
     monkeypatch.setattr("apt_lightning.experiments.sweep.plot.plot_trials", lambda *_: None)
-    folder, _ = sweep(path, run, 6)
+    folder, *_ = sweep(path, run, 6)
     whole = (folder / "trials.csv").read_text().splitlines()
     shutil.rmtree(folder)
     calls.clear()
