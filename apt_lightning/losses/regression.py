@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from apt_lightning.common.errors import UsageError
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.losses.imbalance import balanced_mse, density_weights, discordance, label_bins
 
 
@@ -39,12 +39,7 @@ class RegressionTerms:
     """Weigh the three terms of each label by the density of the training labels (LDS)."""
 
     def __post_init__(self) -> None:
-        for name in ("bell_sigma", "balanced_noise"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"`loss.{name}` must be positive, got {getattr(self, name)}")
-        for name in ("mae_weight", "mse_weight", "bell_weight", "ccc_weight", "balanced_weight"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"`loss.{name}` must be 0 or more, got {getattr(self, name)}")
+        check_ranges(vars(self), "model.loss")
 
 
 class RegressionLoss(nn.Module):

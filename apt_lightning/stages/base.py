@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
-from apt_lightning.common.errors import CheckpointError, UsageError
+from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.traits import TRAITS, TraitStatistics
 from apt_lightning.common.version import __version__
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
@@ -49,9 +49,6 @@ class BaseModule(LightningModule):
         lr: Initial learning rate.
         final_lr: Learning rate of the last epoch (ours).
         weight_decay: L2 penalty; 0.0005 in all nets but the Siamese one.
-
-    Raises:
-        UsageError: If a rate is not positive or the penalty negative.
     """
 
     monitor: ClassVar[str] = "val/accuracy"
@@ -64,11 +61,6 @@ class BaseModule(LightningModule):
 
     def __init__(self, lr: float, final_lr: float, weight_decay: float) -> None:
         super().__init__()
-        if not (lr > 0 and final_lr > 0 and weight_decay >= 0):
-            raise UsageError(
-                "`lr` and `final_lr` must be positive and `weight_decay` at least 0,"
-                f" got {lr}, {final_lr} and {weight_decay}"
-            )
         self.encoders = None
         self.lr = lr
         self.final_lr = final_lr

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from apt_lightning.common.errors import UsageError
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FinalNet, ModalityEncoders, build
 from apt_lightning.networks.fusion import matched_dims
@@ -77,6 +78,7 @@ class FinalModule(JoiningModule):
         super().__init__(loss, modality_dropout, lr, final_lr, weight_decay)
         self.save_hyperparameters(ignore="loss")
         self.save_hyperparameters({"loss": asdict(loss)})  # plain data
+        check_ranges(self.hparams)
         hidden_dims = list(hidden_dims)
         if upstream is not None:
             self.encoders = ModalityEncoders(upstream["encoders"])

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
-from apt_lightning.common.errors import UsageError
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.losses.c_mixup import mix
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FusionNet, ModalityEncoders, build
@@ -66,11 +66,10 @@ class FusionModule(JoiningModule):
         upstream: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(loss, modality_dropout, lr, final_lr, weight_decay)
-        if not mixup >= 0:
-            raise UsageError(f"`mixup` must be 0 or more, got {mixup}")
         self.mixup = mixup
         self.save_hyperparameters(ignore="loss")
         self.save_hyperparameters({"loss": asdict(loss)})  # plain data
+        check_ranges(self.hparams)
         if upstream is not None:
             self.encoders = ModalityEncoders(upstream["encoders"])
         else:

@@ -9,7 +9,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
-from apt_lightning.common.errors import UsageError
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders
 from apt_lightning.stages.frozen import CHUNK
@@ -26,9 +25,6 @@ class JoiningModule(RegressionModule):
         lr: Initial learning rate.
         final_lr: Learning rate of the last epoch.
         weight_decay: L2 penalty on the weights of dense layers.
-
-    Raises:
-        UsageError: If ``modality_dropout`` is no chance below 1.
     """
 
     encoders: ModalityEncoders
@@ -38,8 +34,6 @@ class JoiningModule(RegressionModule):
         self, loss: RegressionTerms, modality_dropout: float, lr: float, final_lr: float, weight_decay: float
     ) -> None:
         super().__init__(loss, lr, final_lr, weight_decay)
-        if not 0 <= modality_dropout < 1:
-            raise UsageError(f"`modality_dropout` must lie in [0, 1), got {modality_dropout}")
         self.modality_dropout = modality_dropout
 
     @property

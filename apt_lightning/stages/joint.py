@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from apt_lightning.common.batch import Batch, Inputs
 from apt_lightning.common.errors import CheckpointError, UsageError
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.data.store.reader import Store
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FinalNet, ModalityEncoders, build
@@ -93,10 +94,7 @@ class JointModule(JoiningModule):
         super().__init__(loss, modality_dropout, lr, final_lr, weight_decay)
         self.save_hyperparameters(ignore=["loss", "metric"])
         self.save_hyperparameters({"loss": asdict(loss), "metric": asdict(metric)})  # plain data
-        if min(unimodal_weight, metric_weight, head_epochs) < 0 or not encoder_rate > 0:
-            raise UsageError("weights and `head_epochs` must be 0 or more, and `encoder_rate` positive")
-        if encoder_batch is not None and encoder_batch < 1:
-            raise UsageError(f"`encoder_batch` must be at least 1, got {encoder_batch}")
+        check_ranges(self.hparams)
         if cut_fusion_gradient and not (unimodal_weight or metric_weight):
             raise UsageError("`cut_fusion_gradient` without other losses would leave the encoders untrained")
         if not stage1:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import UsageError
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.data.store.rows import N_FUNCTIONALS
@@ -20,7 +21,6 @@ from apt_lightning.networks import SequenceEncoder, TokenEncoder, VectorEncoder,
 from apt_lightning.stages.distributed import share_of_mean
 from apt_lightning.stages.metric import MetricTerm, MetricTerms
 from apt_lightning.stages.names import stage1
-from apt_lightning.stages.ranges import check_ranges
 from apt_lightning.stages.regression import RegressionModule
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.evaluation.cross_modal import cross_modal_precision
 from apt_lightning.losses import (
     MetricLoss,
@@ -23,7 +24,6 @@ from apt_lightning.networks import ModalityEncoders, SiameseNet, build
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.distributed import Rows, gather, gather_rows, process_share
 from apt_lightning.stages.names import STAGE3
-from apt_lightning.stages.ranges import check_ranges
 from apt_lightning.stages.upstream import modality_encoders
 
 

@@ -163,6 +163,8 @@ class AptCLI(LightningCLI):
             raise UsageError(explain(error.message, f"apt {command}", options)) from error
         config: Namespace = self.config[command]
         config.weights_only = True
+        if not 0 <= config.seed_everything < 2**32:
+            raise UsageError(f"`--seed_everything` must be 0 or more and below 2^32, but is {config.seed_everything}")
         if command in ("validate", "test"):
             config.verbose = False  # our own tables say the same, with intervals
         folder = Path(config.run_dir or "runs/stage")

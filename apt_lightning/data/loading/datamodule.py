@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import DataError, UsageError
+from apt_lightning.common.ranges import check_ranges
 from apt_lightning.common.traits import TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
 from apt_lightning.data.collection.name_lists import read_names
@@ -60,11 +61,8 @@ class FirstImpressionsDataModule(LightningDataModule):
         withhold_test: bool = False,
     ) -> None:
         super().__init__()
-        least = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1), "fold": (fold, 1)}
-        least["num_workers"] = (num_workers, 0)
-        for name, (value, lowest) in least.items():
-            if value < lowest:
-                raise UsageError(f"`data.{name}` must be at least {lowest}, got {value}")
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_workers": num_workers}
+        check_ranges({**sizes, "fold": fold, "seed": seed}, "data")
         self.store_path = store
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
