@@ -39,8 +39,10 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.evaluation.spread import System, at_equal_spread, equal_spread_deciles, equal_spread_table
     from apt_lightning.experiments.run_folder import find_predictions
 
-    if not 0 < args.level < 1 or args.resamples < 100 or not args.margin > 0:
-        raise UsageError("`--level` must lie between 0 and 1, `--margin` above 0, and `--resamples` be 100 or more")
+    if not 0 < args.level < 1 or args.resamples < 100 or not args.margin > 0 or args.seed < 0:
+        raise UsageError(
+            "`--level` must lie between 0 and 1, `--margin` above 0, `--resamples` be 100 or more and `--seed` 0 or more"
+        )
     a = find_predictions(args.a, args.split, args.stage_a)
     b = find_predictions(args.b, args.split, args.stage_b)
     paired = a.keys() == b.keys()

@@ -184,7 +184,7 @@ class AptCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         try:
-            self.config_init = self.parser.instantiate_classes(self.config)
+            self.config_init = self.parser.instantiate(self.config)
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._model_type.of_file(self._file) if self._file else self._get(self.config_init, "model")
             for part in (self.model, self.datamodule):

@@ -34,7 +34,7 @@ class LoggedConfig(SaveConfigCallback):
         folder = Path(self.config.run_dir)
         if self.config.overwrite:
             clear(folder, self._since)
-        content = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        content = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         settings = {k: None if k in ("encoder", "upstream") else v for k, v in pl_module.hparams.items()}
         content["model"] = {"class_path": type(pl_module).__qualname__, "init_args": settings}
         content |= {"overwrite": False, "ckpt_path": None}  # who trains again from it means a new training
