@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import jsonargparse
 
-from apt_lightning.cli.run import add_settings as add_arguments
-from apt_lightning.cli.run import settings_of
+from apt_lightning.cli.run import add_settings, settings_of
 from apt_lightning.common.console import say, say_json
+from apt_lightning.experiments.findings import add_log_to, log_findings
 
-__all__ = ["add_arguments", "run"]
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt ablate``."""
+    add_settings(parser)
+    add_log_to(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
     """Train what is missing, print the table and write it as CSV and JSON."""
     from apt_lightning.evaluation.bootstrap import LEVEL
-    from apt_lightning.experiments.ablation import ablate, ablation_table, extremes_table, variants, write_ablation
+    from apt_lightning.experiments.ablation import (
+        ablate,
+        ablation_lines,
+        ablation_table,
+        extremes_table,
+        variants,
+        write_ablation,
+    )
 
     settings = settings_of(args)
     rows = ablate(settings)
@@ -22,4 +33,6 @@ def run(args: jsonargparse.Namespace) -> int:
     for file in write_ablation(rows, settings.out):
         say(str(file))
     say_json(args.json, {"variants": variants(rows)}, LEVEL)
+    if args.log_to:
+        log_findings("ablate", [settings.out], {"ablation": ablation_lines(rows)}, {})
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import jsonargparse
 
 from apt_lightning.common.console import add_json, say, say_json
+from apt_lightning.experiments.findings import add_log_to
 
 if TYPE_CHECKING:
     from apt_lightning.evaluation.predictions import Predictions
@@ -28,6 +29,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=float, default=0.95, help="nominal coverage of the intervals")
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    add_log_to(parser)
     add_json(parser)
 
 
@@ -41,7 +43,7 @@ def run(args: jsonargparse.Namespace) -> int:
 
     if not 0 < args.level < 1 or args.resamples < 100 or not args.margin > 0 or args.seed < 0:
         raise UsageError(
-            "`--level` must lie between 0 and 1, `--margin` above 0, `--resamples` be 100 or more and `--seed` 0 or more"
+            "`--level` must lie between 0 and 1, `--margin` above 0, and `--resamples` be 100 and `--seed` 0 or more"
         )
     a = find_predictions(args.a, args.split, args.stage_a)
     b = find_predictions(args.b, args.split, args.stage_b)
@@ -73,6 +75,14 @@ def run(args: jsonargparse.Namespace) -> int:
         blocks.append(f"{comparison_tables(metrics['equal spread'], ('low', 'high'), ', at equal spread')}\n")
     say("\n".join(blocks))
     say_json(args.json, {"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in metrics.items()}}, args.level)
+    if args.log_to:
+        from apt_lightning.evaluation.comparison_table import comparison_rows
+        from apt_lightning.experiments.findings import log_findings
+
+        rows = [{"clips": part, **row} for part, c in metrics.items() for row in comparison_rows(c)]
+        mean = next(row for row in rows if (row["metric"], row["of"]) == ("1-MAE", "mean"))
+        kept = {key: mean[key] for key in ("difference", "lower", "upper", "p", "verdict")}
+        log_findings("compare", [args.a, args.b], {"comparison": rows}, {"a": names[0], "b": names[1], **kept})
     return 0
 
 

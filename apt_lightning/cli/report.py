@@ -3,12 +3,14 @@
 import jsonargparse
 
 from apt_lightning.common.console import add_json, say, say_json
+from apt_lightning.experiments.findings import add_log_to, log_findings
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt report``."""
     parser.add_argument("runs", nargs="+", help="Folders of `apt run`; several are shown side by side.")
     parser.add_argument("--output", help="File to write; report.html in the first run's folder if not given.")
+    add_log_to(parser)
     add_json(parser)
 
 
@@ -20,5 +22,8 @@ def run(args: jsonargparse.Namespace) -> int:
     runs = read_runs(args.runs)
     target = write_report(runs, args.output)
     say(f"report: {target}")
-    say_json(args.json, {"report": str(target), "verdicts": {run.name: verdict(run) for run in runs}})
+    verdicts = {run.name: verdict(run) for run in runs}
+    say_json(args.json, {"report": str(target), "verdicts": verdicts})
+    if args.log_to:
+        log_findings("report", args.runs, {}, {"verdict": verdicts}, target)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,22 @@ def comparison_tables(comparison: Comparison, metrics: Sequence[str] = COMPARED,
         head = ["", "A", "B", "B - A", "p", "p (Holm)", f"p (equal within {c.margin:g})", "B is", "clips"]
         blocks.append(render(head, rows, title))
     return "\n\n".join(blocks)
+
+
+def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Lay out a comparison as one table, a row a metric and column, with None where a figure is not defined.
+
+    Args:
+        comparison: From :func:`~apt_lightning.evaluation.significance.compare`.
+    """
+    keys = ("a", "b", "difference", "lower", "upper", "p", "p_holm", "p_equal")
+    rows = []
+    for metric, d in comparison.metrics.items():
+        for i, column in enumerate(COLUMNS):
+            values = {key: float(getattr(d, key)[i]) for key in keys}
+            plain = {key: None if np.isnan(value) else value for key, value in values.items()}
+            rows.append({"metric": metric, "of": column, **plain, "verdict": d.verdict(i, comparison.level)})
+    return rows
 
 
 def comparison_text(comparison: Comparison, a: str, b: str) -> str:

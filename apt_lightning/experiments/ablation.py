@@ -160,15 +160,11 @@ def _p(row: AblationRow, reference: str) -> float:
     return float(row.against[reference].metrics["1-MAE"].p[-1]) if reference in row.against else np.nan
 
 
-def write_ablation(rows: Sequence[AblationRow], out: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write ``ablation.csv``, a line a variant with means over traits, and ``ablation.json`` with all traits.
+def ablation_lines(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
+    """One table of an ablation, a line a variant with means over traits; None where a metric is not defined.
 
     Args:
         rows: From :func:`ablate`.
-        out: Run folder.
-
-    Returns:
-        The two files.
     """
     lines: list[dict[str, Any]] = []
     for row in rows:
@@ -177,8 +173,22 @@ def write_ablation(rows: Sequence[AblationRow], out: str | os.PathLike[str]) -> 
             for metric in COMPARED:
                 d = row.against[name].metrics[metric] if name in row.against else None
                 for key in ("difference", "lower", "upper", "p"):
-                    line[f"{metric} {key} from {unit}"] = "" if d is None else float(getattr(d, key)[-1])
+                    line[f"{metric} {key} from {unit}"] = None if d is None else float(getattr(d, key)[-1])
         lines.append(line)
+    return lines
+
+
+def write_ablation(rows: Sequence[AblationRow], out: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write ``ablation.csv``, see :func:`ablation_lines`, and ``ablation.json`` with all traits.
+
+    Args:
+        rows: From :func:`ablate`.
+        out: Run folder.
+
+    Returns:
+        The two files.
+    """
+    lines = ablation_lines(rows)
     table, details = Path(out, "ablation.csv"), Path(out, "ablation.json")
     write_csv(table, list(lines[0]), (line.values() for line in lines))
     write_json(details, {"variants": variants(rows)})

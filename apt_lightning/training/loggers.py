@@ -20,7 +20,6 @@ from apt_lightning.common.version import __version__
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import PATHS
 
-PROJECT = "apt-lightning"
 RECORD = "wandb_run.json"
 """Of a run folder: the W&B run that its later commands go on with, and the artifact of its checkpoint."""
 _SEED = re.compile(r"seed\d+(_fold\d+)?")
@@ -63,11 +62,11 @@ def _identity(folder: Path, stage: str, config: Mapping[str, Any]) -> dict[str, 
     store = "/".join(Path(data["store"]).resolve().parts[-2:])
     anew = config.get("subcommand") == "fit" and config["ckpt_path"] is None
     return {
-        "project": os.environ.get("WANDB_PROJECT", PROJECT),
+        "project": project(),
         "group": run.name,
         "job_type": stage,
         "name": f"{run.name} {folder.name} seed {config['seed_everything']}",
-        "tags": [tag[-64:] for tag in (protocol, store, _commit())],  # the length that W&B allows
+        "tags": [tag[-64:] for tag in (protocol, store, code_version())],  # the length that W&B allows
         "id": (None if anew else read_record(folder).get("id")) or secrets.token_hex(4),
     }
 
@@ -78,7 +77,12 @@ def group_folder(folder: Path) -> Path:
     return above.parent if _SEED.fullmatch(above.name) else above
 
 
-def _commit() -> str:
+def project() -> str:
+    """Project of a new W&B run."""
+    return os.environ.get("WANDB_PROJECT", "apt-lightning")
+
+
+def code_version() -> str:
     """Commit of a clone, else the version."""
     words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:

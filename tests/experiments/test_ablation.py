@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from places import CONFIGS, QUICK
+from wandb_file import offline_runs
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import UsageError
@@ -39,7 +40,9 @@ def ablated(feature_run):
         patch.setattr(ablation, "ablation_plan", lambda modalities: (units, variants))
         config = feature_run / "ablate.json"
         config.write_text(json.dumps(asdict(read_settings(feature_run))))
-        assert main(["ablate", f"--config={config}"]) == 0
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_SILENT", "true")
+        assert main(["ablate", f"--config={config}", "--log_to=wandb"]) == 0
         rows = ablate(read_settings(feature_run))
     assert {file: file.stat().st_mtime_ns for file in before} == before
     return feature_run, rows
@@ -75,6 +78,17 @@ def test_files_hold_what_the_prediction_tables_say(ablated):
         with (folder / "seed42" / unit / "metrics.csv").open() as stream:
             best = max(float(row["val/accuracy"]) for row in csv.DictReader(stream))
         assert float(line["validation"]) == pytest.approx(best)
+
+
+def test_the_table_is_a_run_of_wandb_too(ablated):
+    folder, rows = ablated
+    (logged,) = offline_runs(folder / "wandb")
+    assert (logged.run.run_group, logged.run.job_type) == (folder.name, "ablate")
+    columns, data = logged.table("ablation")
+    with (folder / "ablation.csv").open() as stream:
+        lines = list(csv.reader(stream))
+    assert columns == lines[0] and len(data) == len(rows)
+    assert [["" if cell is None else str(cell) for cell in row] for row in data] == lines[1:]
 
 
 def test_table_names_the_choice_by_validation_not_by_test(ablated):

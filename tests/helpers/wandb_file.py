@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import wandb
 from wandb.proto import wandb_internal_pb2
 
 _BLOCK, _FULL, _FIRST, _LAST = 32768, 1, 2, 4
@@ -59,6 +60,7 @@ def _put(tree, item):
 
 def offline_runs(folder):
     """Every offline run below a folder, in order of time."""
+    wandb.teardown()  # its service may still be writing
     found = []
     for path in sorted(Path(folder).rglob("offline-run-*/*.wandb"), key=lambda path: path.parent.name):
         one = OfflineRun(files=path.parent / "files")
