@@ -79,10 +79,10 @@ def run(args: jsonargparse.Namespace) -> int:
         from apt_lightning.evaluation.comparison_table import comparison_rows
         from apt_lightning.experiments.findings import log_findings
 
-        rows = [{"clips": part, **row} for part, c in metrics.items() for row in comparison_rows(c)]
-        mean = next(row for row in rows if (row["metric"], row["of"]) == ("1-MAE", "mean"))
+        lines = [{"clips": part, **line} for part, c in metrics.items() for line in comparison_rows(c)]
+        mean = next(line for line in lines if (line["metric"], line["of"]) == ("1-MAE", "mean"))
         kept = {key: mean[key] for key in ("difference", "lower", "upper", "p", "verdict")}
-        log_findings("compare", [args.a, args.b], {"comparison": rows}, {"a": names[0], "b": names[1], **kept})
+        log_findings("compare", [args.a, args.b], {"comparison": lines}, {"a": names[0], "b": names[1], **kept})
     return 0
 
 

@@ -64,8 +64,8 @@ def write_pass(
             metrics = write_retrieval(folder, split, model, trainer.loggers)
             if shown is not None:
                 say(retrieval_table(metrics))
-            rows = [figure._asdict() for figure in metrics]
-            say_json(json, {**about, "retrieval": [{k: None if v != v else v for k, v in row.items()} for row in rows]})
+            found = [{key: None if x != x else x for key, x in row._asdict().items()} for row in metrics]
+            say_json(json, {**about, "retrieval": found})
         return
     assert isinstance(model, RegressionModule)
     predictions = model.predictions()

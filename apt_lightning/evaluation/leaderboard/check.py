@@ -74,7 +74,7 @@ def check_entry(
             wrong.append(f"{column} is {number(value)}, the entry says {number(claimed)}")
     if entry.sha256 != sums:
         wrong.append("the entry's sha256 are not those of the files")
-    must = {"metrics": metrics, "sha256": sums}
+    must: dict[str, object] = {"metrics": metrics, "sha256": sums}
     form = json.dumps(must, indent=1)
     verdict = "wrong:\n" + "\n".join(f"- {line}" for line in wrong) if wrong else "right: metrics and sums agree."
     return Check("\n\n".join([*blocks, f"What the entry must hold:\n{form}", f"{path}: {verdict}"]), wrong, must)
