@@ -24,7 +24,7 @@ COMMANDS = {
     "synthesize": "write a synthetic set: drawn faces, synthesised speech",
     "prepare": "turn clips into one feature store; goes on where it stopped",
     "doctor": "open every clip and name each fault",
-    "encode": "run a pretrained encoder over the clips of a store; goes on where it stopped",
+    "encode": "run a pretrained encoder over the clips of a store; resumable",
     "features": "put features made elsewhere into a store",
     "audit": "check a data set for leaks, placeholder labels and duplicates",
     "fit": "train one stage from a YAML",

@@ -62,7 +62,8 @@ def run(args: jsonargparse.Namespace) -> int:
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
         metrics[name] = compare(sides[: len(a)], sides[len(a) :], paired, *settings)
-        blocks.append(f"{name.capitalize()}\n\n{comparison_text(metrics[name], *names)}\n")
+        text = comparison_tables(metrics[name]) if blocks else comparison_text(metrics[name], *names)
+        blocks.append(f"{name.capitalize()}\n\n{text}\n")
     order = list(a if paired else b)
     systems = {
         "A": System(tables[: len(a)], _validation(args.a, args.split, args.stage_a, list(a))),

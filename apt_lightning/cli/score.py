@@ -209,30 +209,33 @@ def _table(results: list[dict[str, Any]]) -> str:
     from apt_lightning.evaluation.tables import number, render
 
     rows: list[list[str]] = []
+    notes: list[str] = []
     for result, name in zip(results, short_names([result["clip"] for result in results]), strict=True):
         if "error" in result:
-            rows.append([name, *["-"] * len(TRAITS), result["error"]])
+            rows.append([name, *["-"] * len(TRAITS)])
+            notes.append(f"{name}: {result['error']}")
             continue
-        by = "; ".join([" ".join(result["modalities"]), *result["notes"]])
-        rows.append([name, *[number(result["traits"][trait], 3) for trait in TRAITS], by])
+        rows.append([name, *[number(result["traits"][trait], 3) for trait in TRAITS]])
+        notes.append(f"{name}: by {'; '.join([', '.join(result['modalities']), *result['notes']])}")
         if "intervals" in result:
-            ends = [result["intervals"][name] for name in TRAITS]
-            rows.append(["", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends], "90 % interval"])
+            ends = [result["intervals"][trait] for trait in TRAITS]
+            rows.append(["- 90 % interval", *[f"{number(a, 2)}-{number(b, 2)}" for a, b in ends]])
         if "higher_than" in result:
-            higher = [f"{result['higher_than'][name]:.0%}" for name in TRAITS]
-            rows.append(["", *higher, "of the training clips are rated lower"])
+            rows.append(["- training clips below", *[f"{result['higher_than'][trait]:.0%}" for trait in TRAITS]])
         for modality, values in result.get("shapley", {}).items():
-            rows.append(["", *_changes(values), f"Shapley value of {modality}"])
+            rows.append([f"- Shapley value, {modality}", *_changes(values)])
         for modality, found in result.get("explanation", {}).items():
             count = len(found["parts"])
             noun = next(noun for key, noun in PARTS.items() if key in found["parts"][0])
-            rows.append(["", *_changes(found["sum"]), f"{modality}: its {count} {noun}s together"])
-            rows.append(["", *[_most(found["parts"], t) for t in TRAITS], f"the {noun} that moves it most"])
+            rows.append([f"- {modality}, {count} {noun}{'' if count == 1 else 's'}", *_changes(found["sum"])])
+            rows.append([f"- the {noun} of most effect", *[_most(found["parts"], trait) for trait in TRAITS]])
         for window in result.get("windows", ()):
             when = f"{clock(window['from'])}-{clock(window['to'])}"
-            scores = [number(window["traits"][t], 3) if "traits" in window else "-" for t in TRAITS]
-            rows.append(["", *scores, f"{when} {window.get('error') or ' '.join(window['modalities'])}"])
+            scores = [number(window["traits"][trait], 3) if "traits" in window else "-" for trait in TRAITS]
+            rows.append([f"- {when} {' '.join(window.get('modalities', []))}".rstrip(), *scores])
+            if "error" in window:
+                notes.append(f"{name}, {when}: {window['error']}")
+        notes += [f"{name}: {text}." for text in result.get("warnings", ())]
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
-    warnings = [f"{r['clip']}: {text}." for r in results for text in r.get("warnings", ())]
-    return render(["clip", *TRAIT_CODES, "by"], rows, title, [*warnings, NOTICE])
+    return render(["clip", *TRAIT_CODES], rows, title, [*notes, NOTICE])

@@ -14,6 +14,7 @@ from itertools import groupby
 from apt_lightning.common.names import shown
 
 _BORDER = re.compile(r"(?<!\\)\|")
+_SECOND = re.compile(r"\s*- |\s*\S.*?\s{2,}(?=\S)")
 _FIRST = 24
 """Width up to which the first column, which every part repeats, is left as it is."""
 
@@ -62,7 +63,7 @@ def fit(text: str, width: int | None = None, prose: bool = False) -> str:
     Args:
         text: Lines; tables as of :func:`render`.
         width: Columns; those of the terminal if not given, which ``COLUMNS`` overrides and which is 80 for a pipe.
-        prose: Break other lines between words too.
+        prose: Break other lines between words too, below the begin of their second column if they have one.
 
     Example:
         >>> print(fit("| a | b | c |\n| :-- | --: | --: |\n| x | 1 | 2 |", 13))
@@ -87,7 +88,10 @@ def fit(text: str, width: int | None = None, prose: bool = False) -> str:
 
 
 def _broken(line: str, limit: int) -> list[str]:
-    return textwrap.wrap(line, limit, break_long_words=False, break_on_hyphens=False) or [""]
+    """Lines of one that is too long; what stands in a second column, or after a dash, stays below its begin."""
+    begin = _SECOND.match(line)
+    indent = " " * (begin.end() if begin and begin.end() <= limit // 2 else 0)
+    return textwrap.wrap(line, limit, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _fitted(lines: Sequence[str], limit: int) -> list[str]:

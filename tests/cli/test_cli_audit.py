@@ -39,8 +39,8 @@ def test_a_sound_csv(tmp_path, capsys):
 def test_errors_set_the_exit_status(tmp_path, capsys):
     assert main(["audit", str(write_csv(tmp_path, 200, shuffled=True, copies=(0, 5)))]) == 1
     out = capsys.readouterr().out
-    assert "error: train: CON correlates with no other trait" in out and "[shuffled]" in out
-    assert "error: test and train (1): the same file under several names" in out
+    assert "error:    train: CON correlates with no other trait" in out and "[shuffled]" in out
+    assert "error:    test and train (1): the same file under several names" in out
     assert "v00.000.mp4 = v01.002.mp4 [duplicate-files]" in out
 
 

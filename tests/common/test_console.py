@@ -42,6 +42,39 @@ def test_wide_tables_are_dealt_evenly_with_their_first_column():
     assert all("system 2" in block for block in found)
 
 
+def test_a_second_column_is_broken_below_its_begin():
+    line = "shared sources:          " + "train and test 5, " * 6
+    first, *others = fit(line, 60, prose=True).split("\n")
+    assert first.startswith("shared sources:          train") and len(others) > 1
+    assert all(other.startswith((" " * 25 + "t", " " * 25 + "a")) for other in others)
+    assert fit("- " + "word " * 20, 40, prose=True).split("\n")[1].startswith("  word")
+    assert fit("word " * 20, 40, prose=True).split("\n")[1].startswith("word")
+
+
+def test_scores_fit_80_columns_and_each_row_says_what_it_is():
+    from apt_lightning.cli.score import _table
+
+    scores = dict.fromkeys(TRAITS, 0.4567)
+    told = {"modalities": ["audio", "visual"], "notes": ["no text: no transcript given"], "traits": scores}
+    told |= {"intervals": dict.fromkeys(TRAITS, (0.31, 0.62)), "higher_than": scores, "warnings": ["it is unlike all"]}
+    paths = [f"data/of a study/{'long-' * 9}name/{name}.mp4" for name in ("1bUyiuEfIYF.001", "a" * 60, "b")]
+    results = [told | {"clip": path} for path in paths[:2]] + [{"clip": paths[2], "error": "no-streams: nothing"}]
+    text = fit(_table(results), 80, prose=True)
+    assert all(len(line) <= 80 for line in text.split("\n"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.split("\n") if line.startswith("| ")]
+    assert len(rows) == 2 + 3 + 3 + 1 and all(len(row) == 6 and all(row) for row in rows)
+    assert rows[2] == ["1bUyiuEfIYF.001.mp4", *[".457"] * 5] and rows[3][:2] == ["- 90 % interval", ".31-.62"]
+    assert rows[8] == ["b.mp4", *"-----"]
+    for said in ("1bUyiuEfIYF.001.mp4: by audio, visual; no text", "b.mp4: no-streams", "aaa.mp4: it is unlike all."):
+        assert said in " ".join(text.split())
+
+
+def test_help_fits_80_columns():
+    from apt_lightning.cli import usage
+
+    assert max(map(len, usage().split("\n"))) <= 80
+
+
 def test_width_is_that_of_the_terminal(monkeypatch, capsys):
     table = render(["a", "b", "c"], [["x" * 20, "y" * 20, "z" * 20]])
     monkeypatch.setenv("COLUMNS", "60")

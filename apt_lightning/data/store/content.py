@@ -87,7 +87,7 @@ def _cells(store: Store, present: BoolArray) -> FloatArray:
     from tqdm import tqdm
 
     cells = np.full((len(store), store.n_frames, ROWS, COLUMNS, 3), np.nan)
-    for i in tqdm(np.flatnonzero(present).tolist(), desc="looking at frames", unit="clip", disable=None):
+    for i in tqdm(np.flatnonzero(present).tolist(), desc="looking at frames", unit="clip", leave=False, disable=None):
         for k, data in enumerate(store.frames(i)):
             picture = Image.open(io.BytesIO(data))
             picture.draft("RGB", (COLUMNS, ROWS))

@@ -25,7 +25,7 @@ def audit_text(result: Audit, tables: bool = False) -> str:
         tables: With the tables that the summary rests on.
     """
     ordered = sorted(result.findings, key=lambda finding: RANKS.index(finding.severity))
-    wrong = [f"{f.severity}: {f.where}: {f.text} [{f.code}]" for f in ordered]
+    wrong = [f"{f.severity + ':':<10}{f.where}: {f.text} [{f.code}]" for f in ordered]
     blocks = ["\n".join(summary(result)), "\n".join(wrong), *(_tables(result) if tables else [])]
     return "\n\n".join(block for block in blocks if block)
 

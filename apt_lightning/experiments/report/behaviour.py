@@ -143,7 +143,7 @@ def errors(runs: Sequence[Shown]) -> Section:
     blocks: dict[str, list[Block]] = {}
     for run in runs:
         found = {name: deciles(table) for name, table in run.shown.items()}
-        top = max(1.05 * np.nanmax(np.nan_to_num(d.upper)) for d in found.values())
+        top = max(1.05 * np.nanmax(np.fmax(d.upper, d.mae)) for d in found.values())
         charts = [_errors(run, found, i, float(top)) for i in range(len(TRAIT_CODES))]
         least = min(int(d.clips.min()) for d in found.values())
         caption = (
@@ -172,7 +172,7 @@ def _errors(run: Shown, found: dict[str, Deciles], trait: int, top: float) -> Ch
                 axes.plot(x, end[trait], color=colour, lw=0.5)
             axes.plot(x, d.mae[trait], ms=3.5, **LINES[colour])
         axes.set_xticks(x)
-        axes.set_ylim(0, top or 1)
+        axes.set_ylim(0, top)
         axes.set_xlabel("decile of the label")
         axes.set_ylabel("mean absolute error")
 
@@ -212,7 +212,7 @@ def _group_chart(run: Shown, found: Sequence[Group], metric: str) -> Forest:
     marks = []
     for group in found:
         f = group.metrics[metric]
-        label = f"{group.attribute}: {group.name} ({group.clips} clips)"
+        label = f"{group.attribute}: {group.name} ({group.clips} clip{'' if group.clips == 1 else 's'})"
         ends = float(f.value[-1]), float(f.lower[-1]), float(f.upper[-1])
         marks.append(Mark(label, *ends, "" if group.small else "final"))
     caption = f"Mean over traits, {run.final}: {run.clips}, 95 % intervals over sources.{run.seed_note}"
