@@ -15,6 +15,7 @@ from apt_lightning.common.console import add_json, say, say_json
 from apt_lightning.experiments.findings import add_log_to
 
 if TYPE_CHECKING:
+    from apt_lightning.evaluation.significance import Comparison
     from apt_lightning.evaluation.predictions import Predictions
 
 
@@ -58,7 +59,8 @@ def run(args: jsonargparse.Namespace) -> int:
     if seen.all() or not seen.any():
         parts = {"all clips": parts["all clips"]}
     settings = args.resamples, args.level, args.seed, args.margin
-    metrics, blocks = {}, []
+    metrics: dict[str, Comparison] = {}
+    blocks: list[str] = []
     for name, rows in parts.items():
         sides = [table.select(rows) for table in tables]
         metrics[name] = compare(sides[: len(a)], sides[len(a) :], paired, *settings)

@@ -25,7 +25,7 @@ def run(args: jsonargparse.Namespace) -> int:
 
     written, difference = export(args.checkpoint, args.folder, args.onnx)
     for file in written:
-        say(f"{file.stat().st_size / 2**20:8.1f} MiB  {file}")
+        say(f"{file.stat().st_size / 1000:10,.1f} kB  {file}")
     if difference is not None:
         say(f"ONNX and checkpoint differ by {difference:.1e} at most, whatever modalities are missing")
     sizes = {str(file): file.stat().st_size for file in written}

@@ -100,6 +100,10 @@ def _list(store: Store, json: str | None) -> int:
                 "of": str(about),
             }
         )
-    say(render(["modality", "set", "clips", "steps x layers x size", "MB", "key", "of"], rows))
+    say(
+        render(["modality", "set", "clips", "steps x layers x size", "MB", "key", "of"], rows)
+        if rows
+        else "no feature set; `apt encode`, or `--name` here, adds one"
+    )
     say_json(json, {"sets": found})
     return 0

@@ -167,7 +167,7 @@ PARTS = {"from": "second", "at": "frame", "word": "word"}
 def _most(parts: list[dict[str, Any]], trait: str) -> str:
     part = max(parts, key=lambda part: abs(part["effects"][trait]))
     name = part.get("word") or (
-        f"{part['from']:.1f}-{part['to']:.1f} s" if "from" in part else f"at {part['at']:.1f} s"
+        f"{round(part['from'], 1):g}-{round(part['to'], 1):g} s" if "from" in part else f"at {part['at']:.1f} s"
     )
     return f"{name} {part['effects'][trait]:+.3f}"
 
@@ -228,7 +228,7 @@ def _table(results: list[dict[str, Any]]) -> str:
             count = len(found["parts"])
             noun = next(noun for key, noun in PARTS.items() if key in found["parts"][0])
             rows.append([f"- {modality}, {count} {noun}{'' if count == 1 else 's'}", *_changes(found["sum"])])
-            rows.append([f"- the {noun} of most effect", *[_most(found["parts"], trait) for trait in TRAITS]])
+            rows.append([f"- {noun} of most effect", *[_most(found["parts"], trait) for trait in TRAITS]])
         for window in result.get("windows", ()):
             when = f"{clock(window['from'])}-{clock(window['to'])}"
             scores = [number(window["traits"][trait], 3) if "traits" in window else "-" for trait in TRAITS]

@@ -47,7 +47,7 @@ def summary(result: Audit) -> list[str]:
         "agreement in a source": f"ICC(1) {number(float(values.mean()), 2)}, {clips} clips of {sources} sources",
         "1-MAE without a network": _without(result),
     }
-    return [f"{name + ':':<25}{text}" for name, text in lines.items()]
+    return [f"{name + ':':<26}{text}" for name, text in lines.items()]
 
 
 def _without(result: Audit) -> str:
@@ -61,7 +61,7 @@ def _without(result: Audit) -> str:
     shown = {"mean": metrics[MEAN], "look-up": metrics[LOOK_UP]}
     if content:
         best = max(content, key=lambda name: content[name])
-        shown[best] = content[best]
+        shown[best.replace(",", "")] = content[best]
     return f"{split}: " + _listed({name: number(value) for name, value in shown.items()})
 
 
