@@ -15,8 +15,8 @@ from apt_lightning.common.console import add_json, say, say_json
 from apt_lightning.experiments.findings import add_log_to
 
 if TYPE_CHECKING:
-    from apt_lightning.evaluation.significance import Comparison
     from apt_lightning.evaluation.predictions import Predictions
+    from apt_lightning.evaluation.significance import Comparison
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
