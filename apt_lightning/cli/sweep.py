@@ -54,7 +54,7 @@ def run(args: jsonargparse.Namespace) -> int:
             tell(metrics)
         for name, value in metrics.items():
             say(f"{name} {value:.5f}")
-        say_json(args.json, {"parameters": parameters, "figures": figures})
+        say_json(args.json, {"parameters": parameters, "metrics": metrics})
         return 0
     folder, table, found = sweep(find_config(args.config), args.run, args.trials, args.seed)
     say(f"{table}\n\nall trials: {folder / TRIALS}\nplot: {folder / PLOT}")

@@ -69,7 +69,7 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     keys = ("a", "b", "difference", "lower", "upper", "p", "p_holm", "p_equal")
     rows = []
     for metric, d in comparison.metrics.items():
-        for i, column in enumerate(COLUMNS):
+        for i, column in enumerate(TRAIT_COLUMNS):
             values = {key: float(getattr(d, key)[i]) for key in keys}
             plain = {key: None if np.isnan(value) else value for key, value in values.items()}
             rows.append({"metric": metric, "of": column, **plain, "verdict": d.verdict(i, comparison.level)})

@@ -9,7 +9,7 @@ import yaml
 from places import QUICK
 
 from apt_lightning.cli import main
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.predictions import read_predictions
 
 
@@ -36,7 +36,7 @@ def test_figures_of_a_stage(feature_run, tmp_path, command, printed):
     scores = found["scores"]["all"]
     expected = 1 - np.abs(table.predicted - table.true).mean(axis=0)
     metric = scores["metrics"]["1-MAE"]
-    assert scores["columns"] == [*SHORT, "mean"]
+    assert scores["columns"] == [*TRAIT_CODES, "mean"]
     assert metric["value"] == pytest.approx([*expected, expected.mean()])
     assert metric["lower"][-1] < metric["value"][-1] < metric["upper"][-1]
 
@@ -44,7 +44,7 @@ def test_figures_of_a_stage(feature_run, tmp_path, command, printed):
 def test_retrieval_of_stage_3(feature_run, tmp_path, printed):
     stage = shutil.copytree(feature_run / "seed42" / "stage3", tmp_path / "stage3")
     found = printed("test", f"--ckpt_path={stage}", *QUICK[:1])
-    assert {row["trait"] for row in found["retrieval"]} == set(SHORT)
+    assert {row["trait"] for row in found["retrieval"]} == set(TRAIT_CODES)
     assert all(row["queries"] or row["precision"] is None for row in found["retrieval"])
 
 
@@ -62,7 +62,7 @@ def test_sweep(feature_run, tmp_path, printed):
     assert found["best"] == best["parameters"]
     (margin,) = best["parameters"].values()
     again = printed("sweep", "--trial", f"--run={feature_run}", f"--model.margin={margin!r}")
-    assert again["figures"]["val/accuracy"] == best["value"]
+    assert again["metrics"]["val/accuracy"] == best["value"]
 
 
 def test_report_and_cards(feature_run, tmp_path, printed):

@@ -7,7 +7,7 @@ from fake_run import make_run, make_store
 from wandb_file import offline_runs
 
 from apt_lightning.cli import main
-from apt_lightning.common.traits import SHORT
+from apt_lightning.common.traits import TRAIT_CODES
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_comparison_stands_in_the_group_of_the_stages(recorded, capsys):
     columns, data = logged.table("comparison")
     rows = {tuple(row[:3]): dict(zip(columns, row, strict=True)) for row in data}
     assert {key[0] for key in rows} == {"all clips", "seen sources", "unseen sources", "equal spread"}
-    assert {key[2] for key in rows} == {*SHORT, "mean"}
+    assert {key[2] for key in rows} == {*TRAIT_CODES, "mean"}
     mean = rows["all clips", "1-MAE", "mean"]
     for key in ("difference", "lower", "upper"):
         assert mean[key] == found["all clips"]["metrics"]["1-MAE"][key][-1] == logged.summary[key]
