@@ -168,6 +168,7 @@ def quiet() -> None:
         "LightningCLI's args parameter is intended",  # our entry point passes the words itself
         "The '.*dataloader' does not have many workers",  # only frames need workers
         "Found .* module.* in eval mode at the start of training",  # frozen parts are
+        "The number of training batches .* is smaller than the logging interval",  # we log once an epoch
         "There is a wandb run already in progress",  # the agent's, in a trial of a sweep
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed from",  # another run folder than the checkpoint's may be written

@@ -17,11 +17,12 @@ def fit(stage, folder, store_dir, chain, *flags):
     return main(["fit", *words, *(needs if stage == "stage3" else []), *flags])
 
 
-def test_wandb_offline_needs_no_account(chain, store_dir, tmp_path, monkeypatch):
+def test_wandb_offline_needs_no_account_and_warns_of_nothing(chain, store_dir, tmp_path, monkeypatch, recwarn):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     assert fit("stage3", tmp_path, store_dir, chain, "--log_to=[wandb]") == 0
+    assert not [str(warning.message) for warning in recwarn if not issubclass(warning.category, DeprecationWarning)]
     assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     (row,) = csv.DictReader((tmp_path / "metrics.csv").open())
     assert float(row["val/loss"]) > 0
