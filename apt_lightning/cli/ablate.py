@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import jsonargparse
 
-from apt_lightning.cli.run import add_settings as add_arguments
-from apt_lightning.cli.run import settings_of
+from apt_lightning.cli.run import add_settings, settings_of
 from apt_lightning.common.console import say, say_json
 
 __all__ = ["add_arguments", "run"]
 
 
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare the options of ``apt ablate``."""
+    add_settings(parser)
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="feature sets of `apt encode` in place of parts of the method: each alone, all, all but one",
+    )
+
+
 def run(args: jsonargparse.Namespace) -> int:
     """Train what is missing, print the table and write it as CSV and JSON."""
     from apt_lightning.evaluation.bootstrap import LEVEL
-    from apt_lightning.experiments.ablation import ablate, ablation_table, extremes_table, variants, write_ablation
 
     settings = settings_of(args)
-    rows = ablate(settings)
-    say(f"\n{ablation_table(rows)}\n\n{extremes_table(rows)}\n")
-    for file in write_ablation(rows, settings.out):
+    if args.features:
+        from apt_lightning.experiments.feature_ablation import (
+            ablate_features,
+            feature_rows,
+            features_table,
+            write_features,
+        )
+
+        found = ablate_features(settings)
+        say(f"\n{features_table(found)}\n")
+        files, plain = write_features(found, settings.out), {"features": feature_rows(found)}
+    else:
+        from apt_lightning.experiments.ablation import ablate, ablation_table, extremes_table, variants, write_ablation
+
+        rows = ablate(settings)
+        say(f"\n{ablation_table(rows)}\n\n{extremes_table(rows)}\n")
+        files, plain = write_ablation(rows, settings.out), {"variants": variants(rows)}
+    for file in files:
         say(str(file))
-    say_json(args.json, {"variants": variants(rows)}, LEVEL)
+    say_json(args.json, plain, LEVEL)
     return 0

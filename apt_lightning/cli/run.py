@@ -36,7 +36,7 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
     from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.runner import RunSettings
 
-    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json", "share")}
+    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json", "share", "features")}
     try:
         return RunSettings(**values)
     except TypeError as error:
