@@ -19,7 +19,7 @@ def test_faces_go_through_a_run_its_report_and_score(store_dir, tmp_path, capsys
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     store = shutil.copytree(store_dir, tmp_path / "store")
-    detector = save_detector(tmp_path / "detector", gain=6.0)  # the red lips of the drawn faces
+    detector = save_detector(tmp_path / "detector", gain=2.5)  # the red lips of the drawn faces
     net, _ = save_onnx(tmp_path / "net", "pictures")
     words = [
         "encode",
@@ -62,6 +62,6 @@ def test_faces_go_through_a_run_its_report_and_score(store_dir, tmp_path, capsys
     assert main([*words, "--", clip.path]) == 2
     assert "--detector" in capsys.readouterr().err
     assert main([*words, f"--weights=detector={moved}", "--", clip.path]) == 0
-    other = save_detector(tmp_path / "other", gain=5.0)
+    other = save_detector(tmp_path / "other", gain=2.6)
     assert main([*words, f"--weights=detector={other}", "--", clip.path]) == 2
     assert "another face detector" in capsys.readouterr().err
