@@ -47,8 +47,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row's figures."""
+class FeatureRow:
+    """What a row has come to."""
 
     part: Part
     validation: list[float]
@@ -132,7 +132,7 @@ def _left(modality: str, sets: Sequence[str], without: tuple[str, str] | None) -
     return blocks or (((modality, None),) if modality in PREPARED or not sets else ())
 
 
-def ablate_features(settings: RunSettings) -> list[Row]:
+def ablate_features(settings: RunSettings) -> list[FeatureRow]:
     """Train all parts that are not complete, on the stages of `apt run`, and compare them.
 
     Args:
@@ -157,7 +157,7 @@ def ablate_features(settings: RunSettings) -> list[Row]:
         others = {name: u for name, u in references.get(part.variant.group, {}).items() if u != unit}
         against = {name: compare(found[other][2], test, paired_seeds=True) for name, other in others.items()}
         same = [blocks[block] for block in part.blocks]
-        rows.append(Row(part, validation, test, *_neighbours(settings, store, same, test[0]), against))
+        rows.append(FeatureRow(part, validation, test, *_neighbours(settings, store, same, test[0]), against))
     return rows
 
 
@@ -192,14 +192,14 @@ def _neighbours(
     )
 
 
-def features_table(rows: Sequence[Row]) -> str:
+def features_table(rows: Sequence[FeatureRow]) -> str:
     """Lay out 1-MAE of every row, of its neighbours, and its differences, seen and unseen sources apart."""
     cells = []
     for row in rows:
-        figures = _figures(row)
+        values = _metrics(row)
         line = [row.part.variant.group, row.part.variant.title, number(float(np.mean(row.validation)))]
-        line += [number(figures[name]) for name in ("test", *PARTS)]
-        line += [number(figures[f"neighbours {name}"]) for name in ("test", *PARTS)]
+        line += [number(values[name]) for name in ("test", *PARTS)]
+        line += [number(values[f"neighbours {name}"]) for name in ("test", *PARTS)]
         for name in (AS_RUN, ALL):
             d = row.against[name].metrics["1-MAE"] if name in row.against else None
             ends = None if d is None else (float(d.difference[-1]), float(d.lower[-1]), float(d.upper[-1]))
@@ -221,7 +221,7 @@ def features_table(rows: Sequence[Row]) -> str:
     return render(head, cells, title, notes)
 
 
-def _figures(row: Row) -> dict[str, float]:
+def _metrics(row: FeatureRow) -> dict[str, float]:
     """1-MAE on test, and of seen and unseen sources apart; NaN where there is none."""
     seen = row.test[0].seen_source
     told = {}
@@ -232,7 +232,7 @@ def _figures(row: Row) -> dict[str, float]:
     return told
 
 
-def write_features(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Path, Path]:
+def write_features(rows: Sequence[FeatureRow], out: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write ``ablation_features.csv``, a line a row, and ``ablation_features.json`` with all traits.
 
     Args:
@@ -258,7 +258,7 @@ def write_features(rows: Sequence[Row], out: str | os.PathLike[str]) -> tuple[Pa
     return table, details
 
 
-def feature_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def feature_rows(rows: Sequence[FeatureRow]) -> list[dict[str, Any]]:
     """Plain data of the rows, with all traits.
 
     Args:
@@ -270,9 +270,9 @@ def feature_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _line(row: Row) -> dict[str, Any]:
+def _line(row: FeatureRow) -> dict[str, Any]:
     variant = row.part.variant
     reads = " ".join(modality if name is None else f"{modality}/{name}" for modality, name in row.part.blocks)
     about = {"group": variant.group, "title": variant.title, "unit": variant.unit, "reads": reads}
-    figures = {"seeds": len(row.test), "validation": float(np.mean(row.validation)), **_figures(row)}
-    return about | figures | {"same source": row.same_source}
+    values = {"seeds": len(row.test), "validation": float(np.mean(row.validation)), **_metrics(row)}
+    return about | values | {"same source": row.same_source}

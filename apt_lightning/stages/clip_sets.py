@@ -18,7 +18,7 @@ from apt_lightning.data.encoding.recipe import NOTHING, TAKE, Recipe, restored
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.loading.sequences import padded
 from apt_lightning.data.media.material import Material, Take, Taken
-from apt_lightning.data.preparation.pool import Job, Pool, Result, Task
+from apt_lightning.data.preparation.pool import Pool, PoolJob, Result, Task
 from apt_lightning.data.preparation.share import SECONDS, size_and_time
 from apt_lightning.networks import SequenceEncoder
 
@@ -146,6 +146,6 @@ def _taken(clip: str | os.PathLike[str], takes: list[Take]) -> dict[Take, Result
     path = os.fspath(clip)
     task = Task(name_form(os.path.basename(path)), path, size_and_time(path)[0])
     with ExitStack() as stack:
-        jobs = [Job(asdict(take), extract=TAKE, deliver=True) for take in takes]
+        jobs = [PoolJob(asdict(take), extract=TAKE, deliver=True) for take in takes]
         pools = [stack.enter_context(closing(Pool([task], job, 1, SECONDS))) for job in jobs]
         return {take: next(pool.results()) for take, pool in zip(takes, pools, strict=True)}
