@@ -33,8 +33,10 @@ Block = tuple[str, str | None]
 ON_SETS = "stage1_features"
 """Configuration of a stage 1 that names its feature sets."""
 JOINED = "joined (stage 2)"
-AS_RUN, ALL = "as run", "all sets"
-"""What rows are compared with: the same part as `apt run` trains it, and with all feature sets."""
+AS_RUN = "as run"
+"""What rows are compared with: the same part as `apt run` trains it,"""
+ALL = "all sets"
+"""and the part with all feature sets."""
 PARTS = ("seen sources", "unseen sources")
 
 

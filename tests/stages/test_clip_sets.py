@@ -149,6 +149,17 @@ def test_features_from_elsewhere_are_said_and_the_rest_scores(trained, tmp_path,
     assert told["modalities"] == ["text"] and told["notes"] == [note]
 
 
+def test_a_model_for_others_names_no_folder_and_scores(trained, tmp_path, capsys):
+    assert main(["export", str(trained / "stage2" / "best.ckpt"), str(tmp_path / "model")]) == 0
+    assert str(trained) not in (tmp_path / "model" / "config.json").read_text()
+    clip = clip_of(trained)
+    capsys.readouterr()
+    words = ["score", "--json", f"--checkpoint={tmp_path / 'model'}", *NAMED, "--", clip.path]
+    assert main(words) == 2
+    assert "give `--weights colour=PATH`" in capsys.readouterr().err
+    assert main([*words[:-2], f"--weights=colour={trained / 'net' / 'net.onnx'}", *words[-2:]]) == 0
+
+
 def test_a_strangers_description_costs_a_line(trained, tmp_path):
     file = read_stage(trained / "stage1_visual" / "best.ckpt")
     content = torch.load(trained / "stage1_visual" / "best.ckpt", weights_only=True)

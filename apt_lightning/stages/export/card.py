@@ -103,6 +103,14 @@ def model_card(title: str, content: dict[str, Any], run: Path, difference: float
     )
 
 
+def _reads(spec: dict[str, Any]) -> str:
+    """What an encoder reads, in words."""
+    if spec["kind"] != "sequences":
+        return KINDS[spec["kind"]].format(**spec)
+    sets = [f"`{one['name']}` by {one['specification'].get('encoder', 'others')}" for one in spec["sets"]]
+    return f"features of pretrained encoders, whose weights `--weights SET=PATH` names: {', '.join(sets)}"
+
+
 def _scores(run: Path, state: dict[str, Any]) -> dict[str, Scores]:
     file = run / "predictions_test.csv"
     if not file.is_file():
