@@ -210,7 +210,8 @@ def features_table(rows: Sequence[FeatureRow]) -> str:
     head = ["part", "features", "validation", "test", "seen", "unseen", "neighbours", "seen", "unseen"]
     head += [f"test - {name}" for name in (AS_RUN, ALL)]
     first, seeds = rows[0].test[0], len(rows[0].test)
-    rates = [f"{r.part.variant.title} {r.same_source:.0%}" for r in rows if len(r.part.blocks) == 1]
+    single = [(row.part.variant, row.same_source) for row in rows if len(row.part.blocks) == 1]
+    rates = [f"{variant.group} {variant.title} {rate:.0%}" for variant, rate in single]
     notes = [
         f"{seeds} seed{'s' if seeds > 1 else ''}; paired differences with 95 % intervals over sources"
         + (" and seeds" if seeds > 1 else "")
