@@ -16,7 +16,7 @@ KINDS = {
     "vector": "a vector of {dim} numbers a clip",
     "frames": "six frames a clip",
     "tokens": "a transcript",
-    "sequences": "the feature sets {names}",
+    "sequences": "the feature sets {names}; `--weights SET=PATH` says where an encoder's weights are",
 }
 """What the encoder of each kind reads."""
 
@@ -101,14 +101,6 @@ def model_card(title: str, content: dict[str, Any], run: Path, difference: float
         training="\n".join(f"- {line}" for line in _training(metadata, state, run)),
         metrics="\n\n".join(blocks) or "No test predictions lay beside the checkpoint when this was written.",
     )
-
-
-def _reads(spec: dict[str, Any]) -> str:
-    """What an encoder reads, in words."""
-    if spec["kind"] != "sequences":
-        return KINDS[spec["kind"]].format(**spec)
-    sets = [f"`{one['name']}` by {one['specification'].get('encoder', 'others')}" for one in spec["sets"]]
-    return f"features of pretrained encoders, whose weights `--weights SET=PATH` names: {', '.join(sets)}"
 
 
 def _scores(run: Path, state: dict[str, Any]) -> dict[str, Scores]:
