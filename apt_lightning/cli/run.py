@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import jsonargparse
@@ -36,7 +37,8 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
     from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.runner import RunSettings
 
-    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json", "share", "log_to")}
+    known = {item.name for item in fields(RunSettings)}
+    values = {key: value for key, value in args.as_dict().items() if key in known}
     try:
         return RunSettings(**values)
     except TypeError as error:

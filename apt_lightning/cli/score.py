@@ -31,6 +31,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
         help="What is said: the text itself, a text file, .srt or .vtt, or a CSV (clip, transcript) for several clips.",
     )
     add_transcription_arguments(parser)
+    add_weights_argument(parser)
     parser.add_argument("--output", help="Also write the scores to this .csv or .json file.")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table.")
     parser.add_argument(
@@ -40,6 +41,29 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", metavar="FOLDER", help="Also write each clip's picture, a PNG; explains.")
     parser.add_argument("--every", type=float, help="Also score each window of so many seconds: the course over time.")
     parser.add_argument("--trainer.accelerator", default="cpu", help="Lightning's accelerator: cpu, gpu, auto, ...")
+
+
+def add_weights_argument(parser: jsonargparse.ArgumentParser) -> None:
+    """Declare where the weights of pretrained encoders are."""
+    parser.add_argument(
+        "--weights",
+        metavar="SET=PATH",
+        action="append",
+        default=[],
+        help="Weights of the encoder of a feature set that the model reads; for each that is no longer where it was.",
+    )
+
+
+def weights_of(args: jsonargparse.Namespace) -> dict[str, str]:
+    """Feature set to weights.
+
+    Raises:
+        UsageError: If a word is no SET=PATH.
+    """
+    pairs = [word.partition("=") for word in args.weights]
+    if wrong := [word for word, (name, _, path) in zip(args.weights, pairs, strict=True) if not (name and path)]:
+        raise UsageError(f"expected `--weights SET=PATH`, but got {wrong[0]!r}")
+    return {name: path for name, _, path in pairs}
 
 
 def run(args: jsonargparse.Namespace) -> int:
@@ -64,7 +88,8 @@ def run(args: jsonargparse.Namespace) -> int:
         limit_threads()
         from apt_lightning.stages.export.hub import local_copy
 
-        scorer = Scorer(local_copy(args.checkpoint, args.allow_download), device(args.trainer.accelerator))
+        checkpoint = local_copy(args.checkpoint, args.allow_download)
+        scorer = Scorer(checkpoint, device(args.trainer.accelerator), weights_of(args))
         scored = {}
         for found in extracted:
             path = found.task.path

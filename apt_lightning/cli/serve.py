@@ -7,6 +7,7 @@ import secrets
 import jsonargparse
 
 from apt_lightning.cli.prepare import add_transcription_arguments
+from apt_lightning.cli.score import add_weights_argument, weights_of
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
 
@@ -15,6 +16,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt serve``."""
     parser.add_argument("checkpoint", help="Checkpoint of stage 1, 2 or 4, folder, or hf://owner/name.")
     add_transcription_arguments(parser)
+    add_weights_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="Address; any other than this machine's asks for a token.")
     parser.add_argument("--port", type=int, default=8000, help="Port; 0 for any that is free.")
     parser.add_argument("--megabytes", type=int, default=200, help="Largest upload.")
@@ -38,7 +40,8 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.stages.scorer import Scorer
 
     limit_threads()
-    scorer = Scorer(local_copy(args.checkpoint, args.allow_download), device(args.trainer.accelerator))
+    checkpoint = local_copy(args.checkpoint, args.allow_download)
+    scorer = Scorer(checkpoint, device(args.trainer.accelerator), weights_of(args))
     transcribe = None
     if args.transcribe is not None:
         from apt_lightning.data.preparation.speech import transcribe_clips

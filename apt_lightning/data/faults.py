@@ -65,6 +65,9 @@ _KINDS = (
     FaultKind("transparent-picture", "One sees through parts of the picture; white is put behind it.", _HANDLED),
     FaultKind("clock-restarts", "The file's clock starts anew; its parts are read one after another.", _HANDLED),
     FaultKind("wrong-aspect", "The picture is not 16:9; the whole of it is squeezed into the frame.", _HANDLED),
+    # The face
+    FaultKind("no-face", "No face is found in the picture; the clip is used without it.", _DEGRADED),
+    FaultKind("several-faces", "There are several faces; the one that stays and is largest is used.", _HANDLED),
     # The sound
     FaultKind("no-audio", "There is no sound; the clip is used without it.", _DEGRADED),
     FaultKind("silent-audio", "The sound is silent throughout; the clip is used without it.", _DEGRADED),

@@ -55,7 +55,7 @@ def ablate(settings: RunSettings) -> list[AblationRow]:
     settings = with_modalities(settings)
     units, variants = ablation_plan(settings.modalities or ())
     jobs = run(settings, units)
-    found = {variant.unit: _result(jobs, variant, len(settings.seeds)) for variant in variants}
+    found = {variant.unit: result(jobs, variant, len(settings.seeds)) for variant in variants}
     rows = []
     for variant in variants:
         parameters, validation, test, validated = found[variant.unit]
@@ -68,10 +68,20 @@ def ablate(settings: RunSettings) -> list[AblationRow]:
     return rows
 
 
-def _result(
+def result(
     jobs: Sequence[Job], variant: Variant, n_seeds: int
 ) -> tuple[int, list[float], list[Predictions], list[Predictions]]:
-    """Parameters; of each seed, its folds put together: validation metric, predictions of test and of validation."""
+    """What a variant has come to.
+
+    Args:
+        jobs: All, done.
+        variant: Which.
+        n_seeds: Number of seeds.
+
+    Returns:
+        Parameters trained; of each seed, its folds put together: validation metric, predictions of test and of
+        validation.
+    """
     if variant.rule is None:
         folders = _folders(jobs, variant.unit)
         best = [best_epoch(folder, RegressionModule.monitor, RegressionModule.mode) for folder in folders]
@@ -86,7 +96,7 @@ def _result(
             )
             for each in zip(*parts, strict=True)
         ]
-        metrics = [_accuracy(ensemble.validation) for ensemble in made]
+        metrics = [accuracy(ensemble.validation) for ensemble in made]
         tables = [[ensemble.test for ensemble in made], [ensemble.validation for ensemble in made]]
         later = [folders[0] for unit, folders in zip(variant.parts, parts, strict=True) if unit.startswith("stage2")]
         parameters = made[0].parameters + sum(trained_parameters(folder / BEST) for folder in later)
@@ -149,10 +159,11 @@ def extremes_table(rows: Sequence[AblationRow]) -> str:
 
 
 def _scores(row: AblationRow) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.array([_accuracy(table) for table in row.test])
+    return np.array([accuracy(table) for table in row.test])
 
 
-def _accuracy(table: Predictions) -> float:
+def accuracy(table: Predictions) -> float:
+    """1-MAE, mean over traits."""
     return float(1 - np.nanmean(np.abs(table.predicted - table.true), axis=0).mean())
 
 

@@ -32,17 +32,26 @@ class Unit:
     """Evaluate it on the test split; sweeps must not."""
     reseed: int = 0
     """Added to the seed: the same training from other weights, on the same earlier stages."""
+    firsts: dict[str, str] = field(default_factory=dict)
+    """Modality to the unit whose ``best.ckpt`` it takes, where that is not the usual stage 1."""
+    sets: tuple[tuple[str, str], ...] = ()
+    """Modality and name of the feature sets that it reads, where its options say which."""
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """Modality to the unit of stage 1 that it takes."""
+        return {modality: self.firsts.get(modality, stage1(modality)) for modality in self.modalities}
 
     @property
     def earlier(self) -> list[str]:
         """Units whose checkpoints it takes."""
-        return [*map(stage1, self.modalities), *self.needs.values()]
+        return [*self.encoders.values(), *self.needs.values()]
 
     def inputs(self, folder: Path) -> list[str]:
         """Flags that give it the earlier units' checkpoints, in the folder of their seed and fold."""
         flags = [f"--model.{name}={folder / unit / BEST}" for name, unit in self.needs.items()]
         if self.modalities:
-            paths = {modality: str(folder / stage1(modality) / BEST) for modality in self.modalities}
+            paths = {modality: str(folder / unit / BEST) for modality, unit in self.encoders.items()}
             flags.append(f"--model.checkpoints={json.dumps(paths)}")
         return flags
 

@@ -24,7 +24,7 @@ from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.stages.names import LAST, LOCK
+from apt_lightning.stages.names import LAST, LOCK, STAGE1
 
 DONE = "done.json"
 STARTED = "started.json"
@@ -131,12 +131,23 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
                     content,
                     flags,
                     [keys[name] for name in unit.earlier],
+                    *_sets_read(store, unit, content),
                 ]
                 keys[unit.name] = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
                 folder = base / unit.name
                 arguments = [f"--config={file}" for file in files]
                 arguments += [f"--run_dir={folder}", f"--data.store={settings.store}", *flags, *unit.inputs(base)]
                 yield Job(unit, folder, arguments, keys[unit.name])
+
+
+def _sets_read(store: Store, unit: Unit, content: Sequence[str]) -> list[str]:
+    """Digests of the feature sets that a unit reads: those it names, or all of a modality that reads some."""
+    names = list(unit.sets)
+    modality = unit.name.removeprefix(f"{STAGE1}_")
+    if not names and modality in store.kinds:
+        asked = store.kinds[modality] == "sequences" or any("features:" in text for text in content)
+        names = [(modality, name) for name in store.sets(modality)] if asked else []
+    return [store.feature_set(*name).sha256 for name in names]
 
 
 def stage_file(folder: str, unit: Unit) -> Path:

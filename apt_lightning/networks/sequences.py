@@ -19,7 +19,8 @@ class SequenceEncoder(nn.Module):
     zeros.
 
     Args:
-        sets: ``name``, ``layers`` L, ``dim`` D, ``key`` and ``specification`` of each set, as the store holds it.
+        sets: ``name``, ``layers`` L, ``dim`` D, ``key``, ``specification`` and ``origin`` of each set, as the store
+            holds it.
         set_dim: Size of each set after its dense layer.
         dropout: Dropout on the joined vector.
         output_dim: Size Q of the feature.
@@ -34,6 +35,8 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.sets: dict[str, str] = {one["name"]: one["key"] for one in sets}
         """Name to key of each set, in the order of the inputs' columns."""
+        self.described = [dict(one) for one in sets]
+        """The same as given."""
         self.shapes = [(int(one["layers"]), int(one["dim"])) for one in sets]
         self.sizes = [layers * dim for layers, dim in self.shapes]
         self.register_buffer("mean", torch.zeros(sum(self.sizes)))

@@ -53,7 +53,7 @@ def explain(
     Args:
         clip: With its sound in parts.
         transcript: What is said in it.
-        encoders: Of the modalities that the clip has.
+        encoders: Of the modalities that the clip has; those that read feature sets have no parts.
         score: (5,) scores with another feature of a modality, or without it.
         encode: Feature of a modality of a clip; None if there is nothing of it.
 
@@ -63,6 +63,8 @@ def explain(
     """
     told: dict[str, Any] = {}
     for name, encoder in encoders.items():
+        if type(encoder) not in PARTS:
+            continue
         parts = PARTS[type(encoder)](clip, transcript)
 
         def value(kept: Kept, name: str = name, parts: Parts = parts) -> FloatArray:

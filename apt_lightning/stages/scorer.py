@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -26,14 +26,25 @@ from apt_lightning.data.store.rows import N_FUNCTIONALS
 from apt_lightning.data.text.tokens import MAX_TOKENS, encode
 from apt_lightning.data.text.word_vectors import WordVectors
 from apt_lightning.evaluation.training_clips import GRID, UNLIKE, share_below
-from apt_lightning.networks import FinalNet, FrameEncoder, FusionNet, ModalityEncoders, TokenEncoder, VectorEncoder
+from apt_lightning.networks import (
+    FinalNet,
+    FrameEncoder,
+    FusionNet,
+    ModalityEncoders,
+    SequenceEncoder,
+    TokenEncoder,
+    VectorEncoder,
+)
 from apt_lightning.stages import explanation
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
+from apt_lightning.stages.clip_sets import WINDOW, ClipSets, SetInputs
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
 from apt_lightning.stages.upstream import stage_encoders, stage_network
 
 FloatArray = npt.NDArray[np.float64]
+NONE: Mapping[str, Any] = {}
+"""No feature sets."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,16 @@ class Scorer:
     Args:
         path: Checkpoint; the files of earlier stages are not needed.
         device: Where the networks run.
+        weights: Feature set, or ``modality/set``, to the weights of the pretrained encoder that made it; where it was
+            made they are found without. ``detector`` to the file of the face detector.
 
     Raises:
         CheckpointError: If the file is absent, damaged, or of stage 3, which gives no traits.
+        UsageError: If weights are given for a set that the checkpoint does not read; with the first clip, if weights
+            are not there or not those that it was trained on.
     """
 
-    def __init__(self, path: str, device: str | torch.device = "cpu") -> None:
+    def __init__(self, path: str, device: str | torch.device = "cpu", weights: Mapping[str, str] = NONE) -> None:
         file = read_stage(path, STAGE4, STAGE2, STAGE1)
         self.metadata = file.metadata
         self.training_clips = file.training_clips
@@ -69,6 +84,7 @@ class Scorer:
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path} describes no network of this program: {error}") from None
         self.statistics = TraitStatistics(mean.double().numpy(), sd.double().numpy())
+        self.sets = ClipSets(dict(self.encoders.encoders.items()), weights, str(device))
 
     def score(
         self,
@@ -116,7 +132,8 @@ class Scorer:
         if extraction is None:
             fault = next(fault for fault in result.faults if FAULTS[fault.code].outcome == Outcome.LEFT_OUT)
             raise ClipError(fault.code, f"{fault.clip}: {fault.detail or FAULTS[fault.code].sentence}")
-        told = {"clip": name_form(os.fspath(clip)), **self._judge(extraction, transcript, explain)}
+        sets = self.sets.inputs(clip, transcript)
+        told = {"clip": name_form(os.fspath(clip)), **self._judge(extraction, transcript, explain, sets)}
         if extraction.windows:
             told["windows"] = [self._window(window) for window in extraction.windows]
         return told
@@ -124,12 +141,14 @@ class Scorer:
     def _window(self, window: Extraction) -> dict[str, Any]:
         ends = {"from": round(window.start, 3), "to": round(window.start + window.duration, 3)}
         try:
-            return ends | self._judge(window, None, False)
+            return ends | self._judge(window, None, False, NONE)
         except DataError as error:
             return ends | {"error": str(error)}
 
-    def _judge(self, extraction: Extraction, transcript: str | None, explain: bool) -> dict[str, Any]:
-        features = self.features(extraction, transcript)
+    def _judge(
+        self, extraction: Extraction, transcript: str | None, explain: bool, sets: Mapping[str, SetInputs]
+    ) -> dict[str, Any]:
+        features = self.features(extraction, transcript, sets)
         if not features.present.any():
             raise DataError(f"nothing to score by: {'; '.join(features.notes)}")
         values = self.scores(features)
@@ -140,8 +159,10 @@ class Scorer:
         there = zip(self.modalities, features.present[0].tolist(), strict=True)
         told["modalities"] = [modality for modality, present in there if present]
         told["notes"] = features.notes
-        told["faults"] = [fault.code for fault in extraction.faults]
+        found = [code for modality in sets.values() for code in modality.faults]
+        told["faults"] = list(dict.fromkeys([*(fault.code for fault in extraction.faults), *found]))
         told |= self._against_training(features, values)
+        told["warnings"] += self.sets.warnings
         if explain:
             told["shapley"] = {name: by_trait(values) for name, values in self.shapley(features).items()}
             told["explanation"] = self.explain(features, extraction, transcript)
@@ -201,30 +222,42 @@ class Scorer:
         return self.encoders.modalities
 
     @torch.inference_mode()
-    def features(self, extraction: Extraction | None, transcript: str | None) -> ClipFeatures:
+    def features(
+        self, extraction: Extraction | None, transcript: str | None, sets: Mapping[str, SetInputs] = NONE
+    ) -> ClipFeatures:
         """Encode one clip.
 
         Args:
             extraction: Functionals and frames of the clip; None if its file cannot be read.
             transcript: What is said in it; None if not known.
+            sets: Feature sets of the clip, of the modalities that read some.
         """
         columns: list[Tensor | None] = []
         present, notes = [], []
         for name in self.modalities:
-            column, reason = self._encode(name, extraction, transcript)
+            column, reason = self._encode(name, extraction, transcript, sets)
             columns.append(column)
             present.append(column is not None)
-            if column is None:
-                notes.append(f"no {name}: {reason}")
+            if reason:
+                notes.append(f"{'no' if column is None else 'not all of'} {name}: {reason}")
         absent = torch.zeros(1, self.encoders.output_dim, device=self._device)
         stacked = torch.stack([absent if c is None else c for c in columns], dim=1)
         return ClipFeatures(stacked, torch.tensor([present], device=self._device), notes)
 
     @torch.inference_mode()
-    def _encode(self, name: str, extraction: Extraction | None, transcript: str | None) -> tuple[Tensor | None, str]:
-        """Feature (1, Q) of one modality, or None and why there is none."""
+    def _encode(
+        self,
+        name: str,
+        extraction: Extraction | None,
+        transcript: str | None,
+        sets: Mapping[str, SetInputs] = NONE,
+    ) -> tuple[Tensor | None, str]:
+        """Feature (1, Q) of one modality, or None, and what is missing of it."""
         encoder = self.encoders.encoders[name]
-        inputs, reason = _inputs(name, encoder, extraction, transcript)
+        if isinstance(encoder, SequenceEncoder):
+            inputs, reason, _ = sets.get(name, WINDOW)
+        else:
+            inputs, reason = _inputs(name, encoder, extraction, transcript)
         return (None if inputs is None else encode_inputs(encoder, inputs, self._device)), reason
 
     @property

@@ -235,7 +235,7 @@ def test_folds_of_a_seed_are_put_together(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "best_epoch", lambda folder, *_: {"val/accuracy": float(folder.parent.name[-1])})
     monkeypatch.setattr(ablation, "trained_parameters", lambda file: 7)
     variant = next(v for v in VARIANTS if v.unit == "stage2")
-    parameters, validation, (first, second), validated = ablation._result(jobs, variant, 2)
+    parameters, validation, (first, second), validated = ablation.result(jobs, variant, 2)
     assert (parameters, validation) == (7, [2, 2])
     assert first.clips == second.clips == ["1.mp4", "2.mp4", "3.mp4"]
     assert [table.clips for table in validated] == [first.clips, second.clips]

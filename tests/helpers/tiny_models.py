@@ -93,3 +93,33 @@ def save_onnx(folder, sense):
     onnx.save(model, folder / "net.onnx")
     (folder / "net.json").write_text(json.dumps(how))
     return folder / "net.onnx", weight
+
+
+def save_detector(folder, gain=1.0):
+    """A face detector of CenterFace's form: a face is where red is above green, 40 pixels, the eyes level; its file."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    kernel = np.zeros((1, 3, 24, 24), np.float32)
+    kernel[0, 0], kernel[0, 1] = gain / (255 * 576), -gain / (255 * 576)
+    eyes = [0.35, 0.3, 0.35, 0.7, 0.6, 0.5, 0.8, 0.35, 0.8, 0.65]  # y and x of five points, in units of the box
+    constants = {"sizes": np.log([10.0, 10.0]), "offsets": np.zeros(2), "points": np.array(eyes)}
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel"], ["heat"], strides=[4, 4], pads=[10, 10, 10, 10]),
+        helper.make_node("Sub", ["heat", "heat"], ["zero"]),
+        *(helper.make_node("Add", ["zero", f"c_{name}"], [name]) for name in constants),
+    ]
+    weights = [numpy_helper.from_array(kernel, "kernel")]
+    weights += [
+        numpy_helper.from_array(v.astype(np.float32).reshape(1, -1, 1, 1), f"c_{k}") for k, v in constants.items()
+    ]
+    shapes = {"heat": 1, **{name: len(value) for name, value in constants.items()}}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [10, 3, 32, 32])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [10, n, 8, 8]) for name, n in shapes.items()], weights,
+    )  # fmt: skip
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    file = Path(folder) / "detector.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    return file

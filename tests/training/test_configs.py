@@ -11,6 +11,7 @@ from apt_lightning.cli import main
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.runner import RunSettings
+from apt_lightning.stages.checkpoint import read_stage
 
 STAGES = sorted(CONFIGS.glob("*.yaml"))
 SMALL = {
@@ -50,9 +51,38 @@ def test_run_configs_are_settings(path):
     assert settings.overlay is None or (CONFIGS.parent / settings.overlay).is_dir()
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("overlays/*/*.yaml")), ids=lambda path: path.stem)
+OVERLAYS = sorted(CONFIGS.glob("overlays/*/*.yaml"))
+ENCODERS = [path for path in OVERLAYS if path.parent.name != "demo"]
+
+
+def name_of(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+def under(overlay):
+    """The YAML that an overlay lies over: that of a modality without one of its own is stage 1 of audio."""
+    own = CONFIGS / overlay.name
+    return own if own.is_file() else CONFIGS / "stage1_audio.yaml"
+
+
+@pytest.mark.parametrize("path", ENCODERS, ids=name_of)
+def test_overlays_of_encoders_train_two_batches(path, store_dir, tmp_path):
+    """On sets of the name that the overlay asks for, as `apt run --overlay` joins the two files."""
+    store = shutil.copytree(store_dir, tmp_path / "store")
+    modality = path.stem.removeprefix("stage1_")
+    (name,) = yaml.safe_load(path.read_text())["model"]["init_args"]["features"]
+    put_set(Store.open(store), modality, name)
+    flags = [f"--data.store={store}", f"--run_dir={tmp_path}", f"--model.modality={modality}", *QUICK]
+    assert main(["fit", f"--config={under(path)}", f"--config={path}", *flags, "--data.num_workers=0"]) == 0
+    read = read_stage(tmp_path / "best.ckpt").networks["encoders"][modality]
+    assert [one["name"] for one in read["sets"]] == [name]
+    command = path.read_text().splitlines()[0]
+    assert f"apt encode STORE {modality} " in command and f"--name {name}`" in command
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=name_of)
 def test_overlays_hold_only_what_differs(path):
-    names = STAGES if path.stem == "all" else [CONFIGS / path.name]
+    names = STAGES if path.stem == "all" else [under(path)]
 
     def leaves(tree, prefix=()):
         if not isinstance(tree, dict):

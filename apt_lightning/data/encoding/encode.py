@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
-from apt_lightning.data.encoding.encoder import Choice, Encoder, checked, load_encoder
-from apt_lightning.data.encoding.pooling import Pooling, pooled
+from apt_lightning.data.encoding.encoder import Choice
+from apt_lightning.data.encoding.pooling import Pooling
+from apt_lightning.data.encoding.recipe import NOTHING, TAKE, Recipe, recipe
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.material import Material, Take, Taken
 from apt_lightning.data.preparation.pool import PoolJob, Result, Task, run_pool
@@ -26,8 +26,6 @@ from apt_lightning.data.store.reader import Store, StoredClip
 from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.sequence_shards import SequenceWriter, done_rows, read_row
 from apt_lightning.data.store.sequences import FeatureSet, clips_of, read_set, set_folder, write_set
-
-TAKE = "apt_lightning.data.media.material:take_clip"
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,9 @@ class Plan:
     store: Store
     folder: Path
     """Of the feature set."""
-    encoder: Encoder
+    recipe: Recipe
     specification: dict[str, Any]
-    """Of encoder, material and pooling: its digest is the key of the set."""
-    take: Take
-    pooling: Pooling | None
+    """Of the recipe; its digest is the key of the set."""
     encoding: Encoding
 
 
@@ -79,17 +75,8 @@ def prepared(store: Store, modality: str, encoding: Encoding) -> Plan:
     Raises:
         UsageError: If it cannot be loaded or does not fit the modality.
     """
-    encoder = load_encoder(encoding.choice)
-    pooling = encoding.pooling if encoder.reads.dense else None
-    take = Take(encoder.reads.sense, encoder.reads.rate, encoder.reads.side, encoding.take.frames, encoding.take.fps)
-    counts = {"sound": ("rate",), "pictures": ("side", "frames", "fps"), "words": ()}[take.sense]
-    specification = encoder.specification() | {
-        "take": {"sense": take.sense} | {name: value for name, value in asdict(take).items() if name in counts},
-        "pooling": pooling and asdict(pooling),
-        "dtype": encoding.dtype,
-    }
-    folder = set_folder(store.path, modality, encoding.name)
-    return Plan(store, folder, encoder, specification, take, pooling, encoding)
+    made = recipe(encoding.choice, encoding.take, encoding.pooling, encoding.dtype)
+    return Plan(store, set_folder(store.path, modality, encoding.name), made, made.specification, encoding)
 
 
 def encode_store(store: Store, modality: str, encoding: Encoding) -> FeatureSet | None:
@@ -116,7 +103,7 @@ def encode_store(store: Store, modality: str, encoding: Encoding) -> FeatureSet 
 
         predict_share(partial(encode_share, plan), encoding.devices, encoding.num_nodes)
     with locked(plan.folder / "join.lock", blocking=True):
-        return _join(store, plan.folder, plan.specification)
+        return _join(plan)
 
 
 def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, None, None]:
@@ -130,9 +117,8 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
     Raises:
         StoreError: If another process does this share.
     """
-    store, folder, take, pooling, encoding = plan.store, plan.folder, plan.take, plan.pooling, plan.encoding
-    encoder, specification = plan.encoder, plan.specification
-    key = digest(specification)
+    store, folder, take, encoding = plan.store, plan.folder, plan.recipe.take, plan.encoding
+    key = digest(plan.specification)
     done = _done(folder, key)
     own = dealt(store.clips, rank, world_size)
     tasks = {task.name: task for clip in own if (task := _task(clip, take, done, encoding.retry)) is not None}
@@ -147,15 +133,15 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
     bar = tqdm(total=len(tasks), desc=encoding.name, unit="clip", smoothing=0.1, disable=rank > 0 or not tasks or None)
     with closing(writer), bar:
         while batch := list(islice(results, encoding.batch)):
-            materials = {result.task: _material(result, words, take) for result in batch}
-            there = [task for task, material in materials.items() if material is not None]
-            values = dict(zip(there, _values(encoder, [materials[t] for t in there], pooling, encoding), strict=True))
+            found = ((result.task, _material(result, words, take)) for result in batch)
+            there = {task: material for task, material in found if material is not None}
+            made = dict(zip(there, plan.recipe.make(list(there.values())), strict=True))
             for result in batch:
-                array, times, found = values.get(result.task, (np.zeros((0, 0, 0), "<f4"), np.zeros(0), []))
-                faults = [[fault.code, fault.detail] for fault in result.faults] + found
+                one = made.get(result.task, NOTHING)
+                faults = [[fault.code, fault.detail] for fault in result.faults] + one.faults
                 size, mtime = _stamp(result.task, take)
                 row = {"name": result.task.name, "faults": faults, "size": size, "mtime": mtime}
-                writer.append(row, array, times)
+                writer.append(row, one.values, one.times)
                 bar.update()
                 yield result
 
@@ -163,26 +149,7 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
 def _material(result: Result, words: dict[str, str], take: Take) -> Material | None:
     if take.sense == "words":
         return Material(words=words[result.task.name])
-    taken = result.extraction
-    return Material(taken.samples, taken.pictures, taken.times) if isinstance(taken, Taken) else None
-
-
-def _values(
-    encoder: Encoder, batch: list[Material | None], pooling: Pooling | None, encoding: Encoding
-) -> list[tuple[npt.NDArray[Any], npt.NDArray[np.float64], list[list[str]]]]:
-    """Values, times and faults of each clip."""
-    encoded = encoder.encode([material for material in batch if material is not None]) if batch else []
-    found: list[tuple[npt.NDArray[Any], npt.NDArray[np.float64], list[list[str]]]] = []
-    for one in map(checked, encoded):
-        steps = one if pooling is None else pooled(one, pooling)
-        with np.errstate(over="ignore"):
-            values = steps.values.astype(encoding.dtype)
-        if np.isfinite(values).all():
-            found.append((values, steps.times, []))
-        else:
-            why = "" if np.isfinite(steps.values).all() else "not in float32 either; "
-            found.append((values[:0], steps.times[:0], [["not-encoded", f"{why}no finite {encoding.dtype}"]]))
-    return found
+    return result.extraction.material if isinstance(result.extraction, Taken) else None
 
 
 def _task(clip: StoredClip, take: Take, done: dict[str, Row], retry: bool) -> Task | None:
@@ -221,10 +188,10 @@ def _done(folder: Path, key: str) -> dict[str, Row]:
     return joined | {name: row for name, (_, row) in done_rows(folder, key).items()}
 
 
-def _join(store: Store, folder: Path, specification: dict[str, Any]) -> FeatureSet | None:
+def _join(plan: Plan) -> FeatureSet | None:
     """Put the shards of all processes, and what was joined before, into one set in the order of the store."""
-    key = digest(specification)
-    take = Take(**specification["take"])
+    store, folder, take = plan.store, plan.folder, plan.recipe.take
+    key = digest(plan.specification)
     done = _done(folder, key)
     if any(_task(clip, take, done, retry=False) is not None for clip in store.clips):
         return None
@@ -242,9 +209,11 @@ def _join(store: Store, folder: Path, specification: dict[str, Any]) -> FeatureS
             elif clip.name in before:
                 yield before[clip.name]
             else:
-                yield {"name": clip.name, "faults": []}, np.zeros((0, 0, 0), "<f4"), np.zeros(0)
+                yield {"name": clip.name, "faults": []}, NOTHING.values, NOTHING.times
 
-    made = write_set(folder, specification, clips())
+    choice = plan.encoding.choice
+    origin = {"encoder": choice.encoder, "weights": choice.weights, "detector": take.detector}
+    made = write_set(folder, plan.specification, clips(), origin)
     for shard in folder.glob("shards/*"):
         with locked(shard / "lock", blocking=True):  # another process may be about to close it
             for file in shard.iterdir():

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from apt_lightning.common.errors import UsageError
 from apt_lightning.data.encoding.encoder import Encoded
+
+SHORTEST = 0.02
+"""Seconds, about one step of a speech model."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,12 @@ class Pooling:
     """Seconds of a window; without one, the mean over all steps is the only step."""
     hop: float = 1.0
     """Seconds from the start of a window to that of the next."""
+
+    def __post_init__(self) -> None:
+        if not (self.hop >= SHORTEST and (self.segment is None or self.segment >= SHORTEST)):
+            raise UsageError(
+                f"expected `--segment` and `--hop` of at least {SHORTEST} s, or `--segment 0` for every step"
+            )
 
 
 def pooled(encoded: Encoded, pooling: Pooling) -> Encoded:

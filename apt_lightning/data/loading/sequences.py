@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,24 @@ from apt_lightning.common.errors import StoreError
 from apt_lightning.data.store.reader import Store
 
 FloatArray = npt.NDArray[np.float64]
+
+
+def padded(clips: Sequence[Sequence[npt.NDArray[Any]]], widths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Put the sets of B clips side by side.
+
+    Args:
+        clips: (T, L, D) of each of the S sets of each clip; T may be 0.
+        widths: L * D of each set.
+
+    Returns:
+        Values (B, T, sum of widths) as float32, padded by zeros, and lengths (B, S).
+    """
+    lengths = np.array([[len(steps) for steps in clip] for clip in clips], np.int64).reshape(-1, len(widths))
+    values = np.zeros((len(clips), max(1, int(lengths.max(initial=0))), sum(widths)), np.float32)
+    for row, clip in zip(values, clips, strict=True):
+        for steps, at, width in zip(clip, np.cumsum([0, *widths]), widths, strict=False):
+            row[: len(steps), at : at + width] = steps.reshape(len(steps), width)
+    return torch.from_numpy(values), torch.from_numpy(lengths)
 
 
 class SequenceReader:
@@ -49,14 +68,10 @@ class SequenceReader:
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Values (B, T, sum of L * D) as float32, padded by zeros, and lengths (B, S)."""
-        spans = self.spans[:, rows.numpy()]
-        lengths = np.diff(spans, axis=-1)[..., 0].T
+        spans = self.spans[:, rows.numpy()].transpose(1, 0, 2)
         widths = [int(np.prod(one.values.shape[1:])) for one in self.sets]
-        values = np.zeros((len(rows), max(1, int(lengths.max(initial=0))), sum(widths)), np.float32)
-        for one, ends, at, width in zip(self.sets, spans, np.cumsum([0, *widths]), widths, strict=False):
-            for i, (start, end) in enumerate(ends):
-                values[i, : end - start, at : at + width] = one.values[start:end].reshape(end - start, width)
-        return torch.from_numpy(values), torch.from_numpy(np.ascontiguousarray(lengths))
+        steps = [[one.values[slice(*ends)] for one, ends in zip(self.sets, clip, strict=True)] for clip in spans]
+        return padded(steps, widths)
 
     def moments(self, rows: Tensor) -> tuple[FloatArray, FloatArray]:
         """Mean and population standard deviation, (sum of L * D,), over all steps of some clips; 1 where it is 0."""

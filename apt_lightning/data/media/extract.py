@@ -50,7 +50,7 @@ SPEECH_RATE = 16_000
 SHORT_OF_END = 0.5
 """Seconds that a file may end before its announced end without being called cut short."""
 
-_LOSSES = {"no-audio", "short-audio", "silent-audio", "invalid-audio", "no-video", "black-picture"}
+_LOSSES = {"no-audio", "short-audio", "silent-audio", "invalid-audio", "no-video", "black-picture", "no-face"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from apt_lightning.data.media.audio import Samples, audio_faults
 from apt_lightning.data.media.container import check_file
 from apt_lightning.data.media.decode import picture_faults, read_pictures
 from apt_lightning.data.media.extract import Extraction, Found, demux, missing, opened, useless
+from apt_lightning.data.media.faces import CUT_FROM, cut_faces, face_settings, load_detector
 from apt_lightning.data.media.video import PictureTrack
 
 Pictures = npt.NDArray[np.uint8]
@@ -60,6 +61,14 @@ class Take:
     """Pictures, in the middle of as many equal parts of the clip."""
     fps: float | None = None
     """Pictures a second, in place of ``frames``."""
+    detector: str | None = None
+    """File of a face detector, to take faces in place of whole pictures."""
+
+    def specification(self) -> dict[str, Any]:
+        """What the values rest on, of a set that is made of this."""
+        counts = {"sound": ("rate",), "pictures": ("side", "frames", "fps"), "words": ()}[self.sense]
+        told = {"sense": self.sense} | {name: getattr(self, name) for name in counts}
+        return told if self.detector is None else told | {"crop": face_settings(self.detector)}
 
 
 SETTINGS = Take
@@ -74,6 +83,11 @@ class Taken(Extraction):
     """(S,), empty unless sound was asked for."""
     pictures: Pictures
     """(F, H, W, 3), empty unless pictures were asked for."""
+
+    @property
+    def material(self) -> Material:
+        """What an encoder reads of it."""
+        return Material(self.samples, self.pictures, self.times)
 
 
 def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: bool = True) -> Taken:
@@ -115,11 +129,18 @@ def _pictures(path: str, video: PictureTrack, take: Take) -> tuple[Pictures, lis
         return none, [], [("no-video", "the video stream holds no picture")]
     n = take.frames if take.fps is None else max(1, round(video.duration * take.fps))
     moments = video.moments(n)
-    decoded = read_pictures(path, video, moments, take.side, "pyav")
+    own = min(video.stream.width, video.stream.height)
+    decoded = read_pictures(path, video, moments, take.side if take.detector is None else min(own, CUT_FROM), "pyav")
     kept = [moment for moment in moments if moment.time in decoded]
     if not kept:
         return none, [], [("no-video", "no picture can be decoded")]
-    found = picture_faults([decoded[moment.time] for moment in kept])
+    pictures = [decoded[moment.time] for moment in kept]
+    found = picture_faults(pictures)
+    if take.detector is not None and not useless(found):
+        faces, seen = cut_faces(pictures, load_detector(take.detector), take.side)
+        kept, pictures, found = [kept[i] for i in faces], list(faces.values()), seen + found
+    if useless(found):
+        return none, [], found
     if len(kept) < n:
         found.append(("few-frames", f"{len(kept)} of {n}"))
-    return np.stack([decoded[moment.time] for moment in kept]), [moment.seconds for moment in kept], found
+    return np.stack(pictures), [moment.seconds for moment in kept], found

@@ -112,11 +112,15 @@ def _words(store: Store) -> FloatArray:
 
 def _means(store: Store, modality: str) -> FloatArray:
     """(N, sum of L * D) mean over the steps of each set of a clip; 0 without one."""
-    names, columns = [clip.name for clip in store.clips], []
-    for one in (store.feature_set(modality, name) for name in store.sets(modality)):
-        rows = np.zeros((len(names), int(np.prod(one.values.shape[1:]))))
-        for i, (start, end) in enumerate(one.spans(names)):
-            if end > start:
-                rows[i] = one.values[start:end].mean(axis=0, dtype=np.float64).ravel()
-        columns.append(rows)
-    return np.concatenate(columns, axis=1)
+    means = [np.nan_to_num(set_means(store, modality, name)) for name in store.sets(modality)]
+    return np.concatenate(means, axis=1)
+
+
+def set_means(store: Store, modality: str, name: str) -> FloatArray:
+    """(N, L * D) mean over the steps of a feature set of each clip of a store; NaN where a clip lacks it."""
+    found = store.feature_set(modality, name)
+    rows = np.full((len(store), int(np.prod(found.values.shape[1:]))), np.nan)
+    for i, (start, end) in enumerate(found.spans([clip.name for clip in store.clips])):
+        if end > start:
+            rows[i] = found.values[start:end].mean(axis=0, dtype=np.float64).ravel()
+    return rows

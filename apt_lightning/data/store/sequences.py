@@ -44,6 +44,8 @@ class FeatureSet:
     """(sum of T,) middle of each step in s; NaN where there is no time."""
     sha256: str
     """Digest of the arrays' content."""
+    origin: dict[str, Any] | None
+    """``encoder`` as ``KIND:NAME``, and the paths of ``weights`` and ``detector`` as given; None if made elsewhere."""
     path: Path
 
     @property
@@ -94,7 +96,7 @@ def read_set(folder: Path) -> FeatureSet:
         clips = list(read_lines(folder / f"clips-{stem}.jsonl"))
         if len(offsets) != len(clips) + 1 or offsets[-1] != len(values) or times.shape != values.shape[:1]:
             raise ValueError("its arrays do not fit each other")
-        about = (meta["specification"], meta["key"], clips, values, offsets, times, meta["sha256"], folder)
+        about = (meta["specification"], meta["key"], clips, values, offsets, times, meta["sha256"], meta.get("origin"))
     except FileNotFoundError:
         there = ", ".join(sorted(file.parent.name for file in folder.parent.glob("*/set.json"))) or "none"
         raise StoreError(
@@ -102,7 +104,7 @@ def read_set(folder: Path) -> FeatureSet:
         ) from None
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder} is damaged ({error}); delete it and run `apt encode` again") from error
-    return FeatureSet(folder.parent.name, folder.name, *about)
+    return FeatureSet(folder.parent.name, folder.name, *about, folder)
 
 
 def feature_sets(store: Path) -> list[FeatureSet]:
@@ -111,7 +113,10 @@ def feature_sets(store: Path) -> list[FeatureSet]:
 
 
 def write_set(
-    folder: Path, specification: dict[str, Any], clips: Iterable[tuple[Row, npt.NDArray[Any], npt.NDArray[Any]]]
+    folder: Path,
+    specification: dict[str, Any],
+    clips: Iterable[tuple[Row, npt.NDArray[Any], npt.NDArray[Any]]],
+    origin: dict[str, Any] | None = None,
 ) -> FeatureSet:
     """Write a set in place of what is there; a reader sees the old one or the new.
 
@@ -119,6 +124,7 @@ def write_set(
         folder: Of :func:`set_folder`.
         specification: Plain data.
         clips: In the order of the store: row, values (T, L, D), times (T,). One clip is in memory at a time.
+        origin: See :class:`FeatureSet`; no part of the key.
 
     Raises:
         StoreError: If no clip has a step.
@@ -156,7 +162,7 @@ def write_set(
             np.save(out, array, allow_pickle=False)
     write_bytes(folder / f"clips-{stem}.jsonl", lines)
     about = {"stem": stem, "key": digest(specification), "sha256": content.hexdigest()}
-    write_json(folder / "set.json", about | {"specification": specification})
+    write_json(folder / "set.json", about | {"specification": specification, "origin": origin})
     for old in folder.glob("*-*"):
         if stem not in old.name:
             old.unlink()
@@ -178,4 +184,5 @@ def describe(found: FeatureSet) -> dict[str, Any]:
         "dim": dim,
         "key": found.key,
         "specification": found.specification,
+        "origin": found.origin,
     }

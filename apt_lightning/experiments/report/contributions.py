@@ -88,7 +88,8 @@ def modality_contributions(run: Run) -> Contributions | str:
 
     names = scorer.modalities
     average = average_contributions(shapley(value, len(names)))
-    audio = next((i for i, name in enumerate(names) if run.store.kinds.get(name) == "functionals"), None)
+    plain = [i for i, name in enumerate(names) if run.store.kinds.get(name) == "functionals"]
+    audio = next((i for i in plain if names[i] not in scorer.encoders.sets), None)
     if audio is None or present[:, audio].sum() < 2:
         return Contributions(average, names, len(kept), {})
     heard = present[:, audio]

@@ -16,7 +16,7 @@ KINDS = {
     "vector": "a vector of {dim} numbers a clip",
     "frames": "six frames a clip",
     "tokens": "a transcript",
-    "sequences": "the feature sets {names}",
+    "sequences": "the feature sets {names}; `--weights SET=PATH` says where an encoder's weights are",
 }
 """What the encoder of each kind reads."""
 

@@ -40,7 +40,22 @@ def write_model(folder: Path, content: dict[str, Any]) -> None:
     if words := told["apt"].get("text_source"):
         of_file = {"path": Path(words["path"]).name} if "path" in words else {}
         told["apt"] = told["apt"] | {"text_source": words | of_file}  # where it lay is nobody's business
-    write_json(folder / CONFIG, told)
+    write_json(folder / CONFIG, _without_places(told))
+
+
+def _without_places(told: Any, of_set: bool = False) -> Any:
+    """The same, without the folders in which the weights and sources of feature sets lay."""
+    if isinstance(told, dict):
+        return {
+            key: _without_places(value, of_set or key in ("origin", "from") or "origin" in told)
+            for key, value in told.items()
+        }
+    if isinstance(told, list):
+        return [_without_places(value, of_set) for value in told]
+    if of_set and isinstance(told, str):
+        kind, colon, name = told.rpartition(":")
+        return f"{kind}{colon}{Path(name).name}" if name.startswith("/") else told
+    return told
 
 
 def read_model(folder: str | os.PathLike[str]) -> dict[str, Any]:

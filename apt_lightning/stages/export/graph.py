@@ -138,7 +138,7 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
         modalities.
 
     Raises:
-        UsageError: If the extra ``export`` is not installed.
+        UsageError: If the extra ``export`` is not installed, or the model reads feature sets.
         CheckpointError: If the difference is larger than :data:`TOLERANCE`.
     """
     try:
@@ -146,6 +146,10 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed: pip install 'apt-lightning[export]'") from None
+    if scorer.encoders.sets:
+        raise UsageError(
+            "the model reads features of pretrained encoders, which no ONNX is made of: leave out `--onnx`"
+        )
     graph = TraitGraph(scorer).eval()
     present, inputs = _draw(scorer, 3)
     batch = torch.export.Dim("batch")
