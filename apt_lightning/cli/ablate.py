@@ -17,7 +17,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.experiments.ablation import ablate, ablation_table, extremes_table, variants, write_ablation
 
     settings = settings_of(args)
-    rows = ablate(settings)
+    rows = ablate(settings, args.overwrite)
     say(f"\n{ablation_table(rows)}\n\n{extremes_table(rows)}\n")
     for file in write_ablation(rows, settings.out):
         say(str(file))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from apt_lightning.experiments.runner import RunSettings
 
 
+OTHERS = ("config", "json", "share", "overwrite")
+"""Options that do not say what is trained."""
+
+
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """Declare the options of ``apt run``."""
     add_settings(parser)
@@ -24,6 +28,7 @@ def add_settings(parser: jsonargparse.ArgumentParser) -> None:
 
     parser.add_argument("--config", action="config", help="YAML with any of the options below.")
     parser.add_class_arguments(RunSettings, None, sub_configs=False)
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace stages trained with other settings.")
     add_json(parser)
 
 
@@ -36,7 +41,7 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
     from apt_lightning.common.errors import UsageError
     from apt_lightning.experiments.runner import RunSettings
 
-    values = {key: value for key, value in args.as_dict().items() if key not in ("config", "json", "share")}
+    values = {key: value for key, value in args.as_dict().items() if key not in OTHERS}
     try:
         return RunSettings(**values)
     except TypeError as error:
@@ -50,7 +55,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.experiments.runner import run as run_stages
 
     settings = settings_of(args)
-    run_stages(settings, share=args.share)
+    run_stages(settings, share=args.share, overwrite=args.overwrite)
     if args.share:
         say(f"share {args.share} is complete; when all are, the same command without it prints the tables")
         return 0

@@ -24,12 +24,13 @@ from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.stages.names import LAST, LOCK
+from apt_lightning.stages.names import BEST, LAST, LOCK
 
 DONE = "done.json"
 STARTED = "started.json"
 FOLDS = "folds.json"
 RUN = "run.json"
+_WORK = (DONE, BEST, LAST)
 LOG_FILE = "log.txt"
 """What was said, with the time; a run that goes on appends to it."""
 
@@ -74,14 +75,11 @@ class Job:
     """Changes when anything that the result depends on changes."""
 
 
-def protocols(settings: RunSettings, store: Store) -> list[tuple[int | None, list[str]]]:
+def protocols(settings: RunSettings) -> list[tuple[int | None, list[str]]]:
     """Fold and flags of each split: the official one, whose fold is None, or each fold."""
     if settings.folds is None:
         return [(None, [])]
     path = Path(settings.out, FOLDS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folds = grouped_folds([clip.source for clip in store.clips], settings.folds)
-    write_folds(path, folds)
     return [(i, [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
@@ -109,7 +107,7 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
     """
     store = Store.open(settings.store)
     for seed in settings.seeds:
-        for fold, split in protocols(settings, store):
+        for fold, split in protocols(settings):
             base = RunFolder(Path(settings.out)).part(seed, fold)
             keys: dict[str, str] = {}
             for unit in units:
@@ -132,6 +130,7 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
                     content,
                     flags,
                     [keys[name] for name in unit.earlier],
+                    *([] if settings.folds is None else [settings.folds]),
                 ]
                 keys[unit.name] = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
                 folder = base / unit.name
@@ -163,6 +162,26 @@ def is_done(job: Job) -> bool:
     return _key(job.folder / DONE) == job.key
 
 
+def is_begun(job: Job) -> bool:
+    """Whether what lies in the job's folder is its own, whole or not."""
+    return _key(job.folder / STARTED) == job.key
+
+
+def check_free(jobs: Sequence[Job]) -> None:
+    """Refuse to train where another training has left its work.
+
+    Raises:
+        UsageError: If a job's folder holds a model of other settings, data, version or earlier stages.
+    """
+    taken = [job.folder for job in jobs if not is_begun(job) and any((job.folder / name).is_file() for name in _WORK)]
+    if taken:
+        others = f" and {len(taken) - 1} more hold" if len(taken) > 1 else " holds"
+        raise UsageError(
+            f"{taken[0]}{others} a model trained with other settings, data or version; add `--overwrite=true` to"
+            " `apt run` to replace what differs, or give another `--out`"
+        )
+
+
 def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
     """Jobs of every N-th seed and fold, of which the stages stay together.
 
@@ -181,19 +200,22 @@ def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
     return [job for job in jobs if job.folder.parent in chosen]
 
 
-def run(settings: RunSettings, units: Sequence[Unit] | None = None, share: str | None = None) -> list[Job]:
+def run(
+    settings: RunSettings, units: Sequence[Unit] | None = None, share: str | None = None, overwrite: bool = False
+) -> list[Job]:
     """Train, validate and test every unit that is not done.
 
     Args:
         settings: What to train.
         units: Which units, each after those that it needs; those of the paper's Table 1 if not given.
         share: Which seeds and folds, see :func:`share_of`; processes with other shares may train at the same time.
+        overwrite: Replace stages that were trained with other settings, data or version.
 
     Returns:
         The jobs, done.
 
     Raises:
-        UsageError: If this is one of several processes that train together.
+        UsageError: If this is one of several processes that train together, or work would be lost.
         StoreError: If another process is at this run.
     """
     if launched_tasks() > 1 or "LOCAL_RANK" in os.environ:
@@ -211,6 +233,11 @@ def run(settings: RunSettings, units: Sequence[Unit] | None = None, share: str |
     with ExitStack() as stack:
         for folder in [out] * (share is None) + sorted({job.folder.parent for job in jobs}):
             stack.enter_context(locked(folder / LOCK))
+        if not overwrite:
+            check_free(jobs)
+        if settings.folds is not None:
+            sources = [clip.source for clip in Store.open(settings.store).clips]
+            write_folds(out / FOLDS, grouped_folds(sources, settings.folds))
         stack.enter_context(logged(out / log))
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
         write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})
@@ -224,7 +251,7 @@ def complete(jobs: Sequence[Job], isolate: bool = False) -> None:
         if is_done(job):
             say(f"[{i}/{len(jobs)}] {job.folder}: complete", progress=True)
             continue
-        resumed = _key(job.folder / STARTED) == job.key and (job.folder / LAST).is_file()
+        resumed = is_begun(job) and (job.folder / LAST).is_file()
         say(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}", progress=True)
         if not resumed:
             shutil.rmtree(job.folder, ignore_errors=True)
