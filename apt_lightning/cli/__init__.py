@@ -51,7 +51,7 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 NAME_A_STAGE = ("--config", "-c", "--model", "--model.class_path", "--ckpt_path", "--print_config", "--help", "-h")
 """Options one of which `fit` needs."""
 
-GO_ON = ("synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
+GO_ON = ("demo", "synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
 """Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
 
 INTERRUPTED = 130

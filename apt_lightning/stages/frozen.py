@@ -17,7 +17,7 @@ from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import TEMPORARY, locked, replacing
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.networks import FrameEncoder, ModalityEncoders
+from apt_lightning.networks import FrameEncoder, ModalityEncoders, TokenEncoder
 
 CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""
@@ -98,6 +98,8 @@ def frozen_features(
         clips = dataset(name)
         if name in clips.sequences:
             view = clips.sequences[name].sums
+        if isinstance(encoder, TokenEncoder) and encoder.further_words:
+            view = encoder.further_words
         key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name} {view}".encode()).hexdigest()[:16]
         target = folder / f"{name}-{key}"
         try:

@@ -207,11 +207,6 @@ class AptCLI(LightningCLI):
         patience = self._get(self.config, "patience")
         if patience is not None and patience < 0:
             raise UsageError(f"`--patience` must be 0 or more epochs, or null for never, but is {patience}")
-        if config["overfit_batches"]:
-            raise UsageError(
-                "`--trainer.overfit_batches` puts another sampler in place of ours, which draws whole batches; use"
-                " `--trainer.limit_train_batches` with `--data.augment=false`"
-            )
         model: BaseModule = self.model
         best = best_checkpoint(folder, model)
         if config["fast_dev_run"]:

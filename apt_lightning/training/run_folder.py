@@ -55,6 +55,11 @@ def held(folder: Path, trainer: Trainer) -> Iterator[None]:
         yield
 
 
+def goes_on(folder: Path, checkpoint: str | None) -> bool:
+    """Whether a training from a checkpoint is the one that the run folder holds."""
+    return checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
+
+
 def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: dict[str, Any]) -> None:
     """Refuse to train into the folder of another training.
 
@@ -70,7 +75,7 @@ def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: di
     found = [name for name in (LAST, BEST, METRICS_FILE) if (folder / name).is_file()]
     if not found or overwrite:
         return
-    if checkpoint is None or Path(checkpoint).resolve().parent != folder.resolve():
+    if not goes_on(folder, checkpoint):
         raise UsageError(
             f"{folder} holds another training ({', '.join(found)}): add `--ckpt_path=last` to go on with it,"
             " `--overwrite=true` to replace it, or give another `--run_dir`"

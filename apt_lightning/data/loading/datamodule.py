@@ -147,12 +147,13 @@ class FirstImpressionsDataModule(LightningDataModule):
     def _loader(self, positions: Tensor, training: bool) -> DataLoader[Batch]:
         trainer = self.trainer
         rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]  # set by a connector
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         dataset = self._dataset(training)
         sampler = IndexBatches(
             positions,
             self.batch_size if training or dataset.reads_frames else self.eval_batch_size,
-            shuffle=training,
+            shuffle=training and not overfit,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
