@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from argparse import ArgumentError
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     never_fail_on_characters()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a HOME that cannot be written, and goes on
     if not words or words[0] in ("-h", "--help", "help"):
         say(usage())
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -102,13 +103,13 @@ def frozen_features(
             view = encoder.further_words
         key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name} {view}".encode()).hexdigest()[:16]
         target = folder / f"{name}-{key}"
-        try:
+        with suppress(OSError):  # of which the next line tells
             target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        if not (target / JOINED).exists() and not os.access(target, os.W_OK):
             raise StoreError(
-                f"{folder} has no features of this {name} encoder and cannot be written ({error.strerror}):"
-                " copy the store to a place that can, or compute them once where it can"
-            ) from None
+                f"{folder} has no features of this {name} encoder and cannot be written; copy the store to a place that"
+                " can, or compute them once where it can"
+            )
         n_clips = len(clips.present)
         chunks = [range(i, min(i + CHUNK, n_clips)) for i in range(0, n_clips, CHUNK)]
         files = [target / f"{chunk.start:09d}.npy" for chunk in chunks]

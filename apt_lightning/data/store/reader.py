@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -285,7 +284,13 @@ class Store:
     @property
     def text_source(self) -> dict[str, Any]:
         """Where the word vectors are from: a file with its digest, or training on the transcripts."""
-        source: dict[str, Any] = json.loads((self.path / "text" / "source.json").read_text(encoding="utf-8"))
+        file = self.path / "text" / "source.json"
+        try:
+            source = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"{file} cannot be read ({error}); run `apt prepare` again") from None
+        if not isinstance(source, dict):
+            raise StoreError(f"{file} is damaged; run `apt prepare` again")
         return source
 
     def vectors(self, modality: str) -> FloatArray:
@@ -331,8 +336,9 @@ class Store:
         spans = self._spans[self._first[i] : self._first[i + 1]]
         if not len(spans):
             return []
-        data = self._map(self._shards[self._shard[i]])
-        return [data[offset : offset + length] for offset, length in spans.tolist()]
+        path = self.path / "shards" / self._shards[self._shard[i]] / FRAMES
+        with open(path, "rb", buffering=0) as file:  # a file held open a shard would be too many for some systems
+            return [os.pread(file.fileno(), length, offset) for offset, length in spans.tolist()]
 
     def frame_times(self, i: int) -> list[float]:
         """Display times of the frames of clip ``i`` in s."""
@@ -352,19 +358,6 @@ class Store:
         shape = (int(rows.max()) + 1, N_FUNCTIONALS)
         file = np.memmap(self.path / "shards" / self._shards[shard] / AUDIO, "<f4", "r", shape=shape)
         return np.asarray(file[rows])
-
-    @cached_property
-    def _maps(self) -> dict[str, mmap.mmap]:
-        return {}
-
-    def _map(self, shard: str) -> mmap.mmap:
-        if shard not in self._maps:
-            with open(self.path / "shards" / shard / FRAMES, "rb") as file:
-                self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._maps[shard]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_maps"}
 
     def __len__(self) -> int:
         return len(self.clips)
