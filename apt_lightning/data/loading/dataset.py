@@ -118,7 +118,7 @@ class ClipDataset(Dataset[Batch]):
             # Damaged JPEGs surface as almost any built-in error.
             except Exception as error:
                 raise StoreError(
-                    f"the frames of {self.store.clips[row].name} in {self.store.path} are damaged ({type(error).__name__});"
-                    f" `apt doctor {self.store.path}` names all that are"
+                    f"the frames of {self.store.clips[row].name} in {self.store.path} are damaged"
+                    f" ({type(error).__name__}); `apt doctor {self.store.path}` names all that are"
                 ) from None
         return Inputs(frames, length, self.augment)
