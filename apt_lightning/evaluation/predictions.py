@@ -175,6 +175,8 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
         true = [[float(row[f"true_{t}"] or "nan") for t in TRAITS] for row in rows]
         predicted = [[float(row[f"pred_{t}"] or "nan") for t in TRAITS] for row in rows]
         seen = [{"0": False, "1": True}[row["seen_source"]] for row in rows]
+        if any(row["clip"] is None or row["source"] is None for row in rows):
+            raise ValueError("a row without a clip or source")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: {error} in a prediction table; it holds numbers, and 0 or 1 in `seen_source`"
@@ -219,8 +221,8 @@ def read_statistics(folder: str | os.PathLike[str]) -> TraitStatistics | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         mean, sd = (np.array(values[key], dtype=np.float64) for key in ("mean", "sd"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}); run the stage's test again") from None
-    if mean.shape != (5,) or sd.shape != (5,):
+    if mean.shape != (5,) or sd.shape != (5,) or not np.isfinite([mean, sd]).all():
         raise DataError(f"{path} must hold five means and five deviations; run the stage's test again")
     return TraitStatistics(mean, sd)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
-from apt_lightning.common.configs import find_config
+from apt_lightning.common.configs import find_config, read_yaml_text
 from apt_lightning.common.console import logged, say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
@@ -143,18 +143,6 @@ def stage_file(folder: str, unit: Unit) -> Path:
     """The YAML of a unit in a folder: one of the unit's own name, or that of its stage."""
     own = find_config(Path(folder, f"{unit.name}.yaml"))
     return own if own.is_file() else find_config(Path(folder, f"{unit.config}.yaml"))
-
-
-def read_yaml_text(path: Path) -> str:
-    """Text of a YAML.
-
-    Raises:
-        UsageError: If it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); save it again as UTF-8") from None
 
 
 def is_done(job: Job) -> bool:
@@ -290,8 +278,23 @@ def read_settings(out: str | os.PathLike[str]) -> RunSettings:
         content = json.loads(Path(out, RUN).read_text(encoding="utf-8"))
         content.setdefault("modalities", list(PREPARED))  # runs of 0.1 did not say
         known = {item.name: content[item.name] for item in fields(RunSettings)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         raise UsageError(f"{os.fspath(out)} is no run folder: it has no {RUN}; `apt run` makes one") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known = {}
+    match known:
+        case {
+            "store": str(),
+            "stages": str(),
+            "overlay": str() | None,
+            "folds": None | int(),
+            "seeds": [int(), *seeds],
+            "modalities": [str(), *modalities],
+            "options": [*options],
+        } if {*map(type, seeds)} <= {int} and {*map(type, [*modalities, *options])} <= {str}:
+            pass
+        case _:
+            raise UsageError(f"{Path(out, RUN)} is damaged; the same `apt run` command writes it anew")
     paths = {name: _found(known[name], Path(out)) for name in ("store", "stages", "overlay")}
     return RunSettings(**known | paths | {"out": os.fspath(out)})
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import StoreError
-from apt_lightning.common.files import TEMPORARY, locked, replacing
+from apt_lightning.common.files import TEMPORARY, locked, reading, replacing
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.networks import FrameEncoder, ModalityEncoders, TokenEncoder
 
@@ -126,7 +126,11 @@ def frozen_features(
             with locked(target / "join.lock", blocking=True):  # another run may be at this
                 _join(target, files, n_clips)
         barrier()
-        columns.append(torch.from_numpy(np.load(target / JOINED, mmap_mode="c")))
+        with reading(target / JOINED, f"delete {target} to compute the features again"):
+            values = np.load(target / JOINED, mmap_mode="c", allow_pickle=False)
+            if values.shape != (n_clips, encoder.output_dim) or values.dtype != np.float32:
+                raise ValueError(f"it holds {values.dtype} of shape {values.shape}")
+        columns.append(torch.from_numpy(values))
     return FrozenFeatures(columns)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import StoreError
-from apt_lightning.common.files import digest, file_digest
+from apt_lightning.common.files import digest, file_digest, reading
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.store.rows import (
     AUDIO,
@@ -255,7 +255,7 @@ class Store:
     def sets(self, modality: str) -> dict[str, str]:
         """Names of the feature sets of a modality, each with the digest of its specification."""
         files = sorted(self.path.glob(f"{FOLDER}/{modality}/*/set.json"))
-        return {file.parent.name: str(json.loads(file.read_text(encoding="utf-8"))["key"]) for file in files}
+        return {file.parent.name: read_set(file.parent).key for file in files}
 
     def feature_set(self, modality: str, name: str) -> FeatureSet:
         """A feature set.
@@ -285,13 +285,8 @@ class Store:
     def text_source(self) -> dict[str, Any]:
         """Where the word vectors are from: a file with its digest, or training on the transcripts."""
         file = self.path / "text" / "source.json"
-        try:
-            source = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise StoreError(f"{file} cannot be read ({error}); run `apt prepare` again") from None
-        if not isinstance(source, dict):
-            raise StoreError(f"{file} is damaged; run `apt prepare` again")
-        return source
+        with reading(file, "run `apt prepare` again"):
+            return dict(json.loads(file.read_text(encoding="utf-8")))
 
     def vectors(self, modality: str) -> FloatArray:
         """One vector a clip: our 88 functionals for audio, or features made elsewhere.
@@ -322,7 +317,11 @@ class Store:
 
     def _precomputed_vectors(self, array: str, names: list[str], **_: Any) -> FloatArray:
         # Copy on write: torch refuses to share read-only memory without a warning.
-        rows: FloatArray = np.load(self.path / "features" / array, mmap_mode="c", allow_pickle=False)
+        file = self.path / "features" / array
+        with reading(file, "put the features there again by `apt features`"):
+            rows: FloatArray = np.load(file, mmap_mode="c", allow_pickle=False)
+            if rows.ndim != 2 or len(rows) != len(names) or rows.dtype != np.float32:
+                raise ValueError(f"it holds {rows.dtype} of shape {rows.shape} for {len(names)} clips")
         if names == [clip.name for clip in self.clips]:
             return rows
         at = {name: row for row, name in enumerate(names)}
