@@ -90,7 +90,7 @@ def test_keys_that_collide(command, tmp_path, capsys):
     shutil.copy(CASES / "hash_collision.pkl", tmp_path / "annotation_training.pkl")
     start = time.process_time()
     assert main([command, str(tmp_path), *[str(tmp_path / "store")] * (command == "prepare")]) == 2
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 3  # the command starts, too; it was 9 s
     assert "keys that are no texts" in capsys.readouterr().err
 
 
