@@ -34,7 +34,7 @@ from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.loggers import close, make_loggers
 from apt_lightning.training.passes import finish, write_pass
 from apt_lightning.training.precision import best_precision
-from apt_lightning.training.run_folder import check_free, held, is_dry_run, settings_of
+from apt_lightning.training.run_folder import check_free, check_pass, held, is_dry_run, settings_of
 from apt_lightning.training.saved_config import LoggedConfig
 from apt_lightning.training.stage_settings import stage_lists, stage_options
 
@@ -192,6 +192,8 @@ class AptCLI(LightningCLI):
         with held(self._folder, self.trainer):
             if subcommand == "fit" and not is_dry_run(self.trainer) and self.trainer.is_global_zero:
                 check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
+            if subcommand in ("validate", "test") and not is_dry_run(self.trainer):
+                check_pass(self._folder, config.data.as_dict())
             done = False
             try:
                 super()._run_subcommand(subcommand)

@@ -98,6 +98,32 @@ def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: di
             )
 
 
+def check_pass(folder: Path, data: dict[str, Any]) -> None:
+    """Refuse to put tables of other clips in place of those that a training's own folder holds.
+
+    Args:
+        folder: Run folder.
+        data: Settings of the data of a validation or test.
+
+    Raises:
+        UsageError: If a training lies there that had other data.
+    """
+    try:
+        before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["data"]
+        pairs = {name: (data[name], before[name]) for name in ("store", "folds", "fold", "quarantine")}
+        moved = [name for name in DATA_PATHS if before[name] and not Path(before[name]).exists()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return
+    for name, (now, then) in pairs.items():
+        if name in DATA_PATHS and now and then:
+            now, then = (str(Path(path).resolve()) for path in (now, then))
+        if now != then and name not in moved:
+            raise UsageError(
+                f"`--data.{name}` is {now} here and {then} in the training of {folder}, whose tables would be replaced;"
+                " give another `--run_dir`"
+            )
+
+
 def settings_of(folder: Path, command: str) -> str | None:
     """What a training that is there was told, as YAML for ``--config``; None where nothing is known.
 

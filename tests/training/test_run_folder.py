@@ -55,6 +55,21 @@ def test_a_second_training_is_refused_or_replaces_the_first(stage1, capsys):
     assert not (folder / "predictions_test.csv").exists()  # it was of the model that is gone
 
 
+def test_tables_of_other_clips_do_not_replace_those_of_a_training(stage1, feature_run, tmp_path, capsys):
+    folder, _ = stage1
+    before = content(folder)
+    shutil.copytree(feature_run.parent / "store", tmp_path / "other")
+    best = f"--ckpt_path={folder / 'best.ckpt'}"
+    (tmp_path / "away.txt").write_text("none\n")
+    for name in ("test", "validate"):
+        for flag in (f"--data.store={tmp_path / 'other'}", f"--data.quarantine={tmp_path / 'away.txt'}"):
+            assert main([name, best, *QUICK, flag]) == 2
+            assert "would be replaced; give another `--run_dir`" in capsys.readouterr().err
+    assert content(folder) == before
+    assert main(["test", best, *QUICK, f"--data.store={tmp_path / 'other'}", f"--run_dir={tmp_path / 'out'}"]) == 0
+    assert main(["test", best, *QUICK]) == 0
+
+
 def test_training_without_validation_has_no_best(stage1, capsys):
     folder, words = stage1
     flags = [*words, "--overwrite=true", "--trainer.limit_val_batches=0"]
