@@ -91,8 +91,8 @@ def with_modalities(settings: RunSettings) -> RunSettings:
         UsageError: If one is named twice, or none.
     """
     store = Store.open(settings.store)
-    has = dict(zip(store.modalities, store.present.any(axis=0).tolist(), strict=True))
-    modalities = [name for name in has if has[name]] if settings.modalities is None else settings.modalities
+    has = [name for column, name in enumerate(store.modalities) if store.present[:, column].any()]
+    modalities = has if settings.modalities is None else settings.modalities
     store.columns(modalities)
     if not modalities or len(set(modalities)) != len(modalities):
         raise UsageError(f"`--modalities` must name each modality once, got {modalities}")

@@ -89,8 +89,8 @@ def predictions(root):
 
 
 def theirs(root, name):
-    from apt_lightning.evaluation.foreign.match import read_submission
-    from apt_lightning.evaluation.foreign.reference import read_reference
+    from apt_lightning.evaluation.external.match import read_submission
+    from apt_lightning.evaluation.external.reference import read_reference
 
     read_submission(root / name, read_reference(root / "labels.csv"))
 
