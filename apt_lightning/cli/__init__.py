@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from argparse import ArgumentError
@@ -51,7 +52,7 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 NAME_A_STAGE = ("--config", "-c", "--model", "--model.class_path", "--ckpt_path", "--print_config", "--help", "-h")
 """Options one of which `fit` needs."""
 
-GO_ON = ("synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
+GO_ON = ("demo", "synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
 """Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
 
 INTERRUPTED = 130
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     never_fail_on_characters()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a HOME that cannot be written, and goes on
     if not words or words[0] in ("-h", "--help", "help"):
         say(usage())
         return 0

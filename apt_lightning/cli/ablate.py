@@ -34,7 +34,7 @@ def run(args: jsonargparse.Namespace) -> int:
             write_features,
         )
 
-        found = ablate_features(settings)
+        found = ablate_features(settings, args.overwrite)
         say(f"\n{features_table(found)}\n")
         files, lines, plain = (
             write_features(found, settings.out),
@@ -51,7 +51,7 @@ def run(args: jsonargparse.Namespace) -> int:
             write_ablation,
         )
 
-        rows = ablate(settings)
+        rows = ablate(settings, args.overwrite)
         say(f"\n{ablation_table(rows)}\n\n{extremes_table(rows)}\n")
         files, lines, plain = write_ablation(rows, settings.out), ablation_lines(rows), {"variants": variants(rows)}
     for file in files:

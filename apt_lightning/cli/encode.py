@@ -5,6 +5,8 @@ Nothing is downloaded unless `--allow-download`. Exit status: 0 every clip is en
 
 from __future__ import annotations
 
+from typing import Any
+
 import jsonargparse
 
 from apt_lightning.common.console import say
@@ -80,7 +82,8 @@ def run(args: jsonargparse.Namespace) -> int:
         devices=args.trainer.devices,
         num_nodes=args.trainer.num_nodes,
     )
-    found = encode_store(Store.open(args.store), args.modality, encoding)
+    store = Store.open(args.store)
+    found = encode_store(store, args.modality, encoding)
     if found is None:
         say("clips of other processes are still to do; this process's share is done")
         return 0
@@ -89,9 +92,28 @@ def run(args: jsonargparse.Namespace) -> int:
         f"{args.modality} {found.name}: {found.covered} of {len(found.clips)} clips, {steps} steps of {layers} x {size}"
         f" {found.values.dtype}, {found.bytes / max(1, found.covered) / 1000:.1f} kB a clip; {found.path}"
     )
+    if found.covered < len(found.clips):
+        say(f"{len(found.clips)} clips given = {found.covered} encoded + {_left_out(store, found)}")
     for code, count in Counter(fault.code for fault in set_faults(found)).most_common():
         say(f"  {code}: {count}")
     return int(bool(lost(found)))
+
+
+def _left_out(store: Any, found: Any) -> str:
+    """How many clips have no step, by the gravest fault of each: of its encoding, else of the clip."""
+    from collections import Counter
+
+    from apt_lightning.data.faults import FAULTS, Outcome
+
+    spans = found.spans([clip.name for clip in store.clips]).tolist()
+    of_set = {row["name"]: [code for code, _ in row["faults"]] for row in found.clips}
+    order = list(Outcome)
+    codes: Counter[str] = Counter()
+    for clip, (first, end) in zip(store.clips, spans, strict=True):
+        if first == end:
+            faults = of_set.get(clip.name) or [fault.code for fault in clip.faults]
+            codes[max(faults, key=lambda code: order.index(FAULTS[code].outcome), default="nothing to encode")] += 1
+    return f"{codes.total()} left out ({', '.join(f'{count} {code}' for code, count in codes.most_common())})"
 
 
 def _device(given: str) -> str:

@@ -25,6 +25,7 @@ def add_settings(parser: jsonargparse.ArgumentParser) -> None:
 
     parser.add_argument("--config", action="config", help="YAML with any of the options below.")
     parser.add_class_arguments(RunSettings, None, sub_configs=False)
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace stages trained with other settings.")
     add_json(parser)
 
 
@@ -52,7 +53,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.experiments.runner import run as run_stages
 
     settings = settings_of(args)
-    run_stages(settings, share=args.share)
+    run_stages(settings, share=args.share, overwrite=args.overwrite)
     if args.share:
         say(f"share {args.share} is complete; when all are, the same command without it prints the tables")
         return 0

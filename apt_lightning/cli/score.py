@@ -70,10 +70,11 @@ def run(args: jsonargparse.Namespace) -> int:
     """Score clips; 1 if any of them could not be scored."""
     if args.output and Path(args.output).suffix not in (".csv", ".json"):
         raise UsageError(f"`--output` must end in .csv or .json, got {args.output}")
+    from apt_lightning.data.collection.folder import others_text
     from apt_lightning.data.collection.given import given_clips
     from apt_lightning.data.text.transcripts import read_transcripts
 
-    clips, transcripts = given_clips(args.clips)
+    clips, transcripts, others = given_clips(args.clips)
     transcripts |= read_transcripts(args.transcript, clips)
     heard, source = _heard(args, [clip for clip in clips if clip not in transcripts])
     transcripts |= heard
@@ -106,6 +107,8 @@ def run(args: jsonargparse.Namespace) -> int:
     if args.output:
         _write(Path(args.output), results)
     say(json.dumps(results, indent=1) if args.json else _table(results))
+    if others:
+        say(others_text(others), error=args.json)
     return int(any("error" in result for result in results))
 
 

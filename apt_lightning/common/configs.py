@@ -11,6 +11,9 @@ from apt_lightning.common.errors import UsageError
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 """Folder of the YAML files in the package; in a clone a link to the one at the top."""
 
+MAX_YAML = 2**20
+"""Bytes of a YAML file."""
+
 NO_STAGE = (
     "no stage is given; `apt fit --config stage1_audio.yaml --data.store STORE` trains the first, and there are"
     " stage1_visual.yaml, stage1_text.yaml, stage2.yaml, stage3.yaml, stage4.yaml; `--ckpt_path FILE` goes on with one"
@@ -72,4 +75,23 @@ def _found(name: str) -> str:
     if not path.is_file():
         names = ", ".join(file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob("*.yaml")))
         raise UsageError(f"no file {name}; with the package come {names}, which `apt configs DIR` writes out")
+    read_yaml_text(path)
     return str(path)
+
+
+def read_yaml_text(path: str | os.PathLike[str]) -> str:
+    """Text of a YAML file.
+
+    Raises:
+        UsageError: If it cannot be read, is large, or is not UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_YAML + 1)
+        if len(data) > MAX_YAML:
+            raise UsageError(f"{os.fspath(path)} has more than {MAX_YAML >> 20} MiB; is it a YAML file?")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"{os.fspath(path)} is no readable YAML: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{os.fspath(path)} is not UTF-8 (byte {error.start}); save it again as UTF-8") from None

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from apt_lightning.common.errors import StoreError
+from apt_lightning.common.errors import AptError, DataError, StoreError
 
 try:
     import fcntl
@@ -110,6 +110,27 @@ def locked(path: Path, blocking: bool = False, shared: bool = False) -> Iterator
         yield
     finally:
         os.close(file)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """Turn whatever a damaged file of ours raises while it is read into one line.
+
+    Args:
+        path: The file.
+        remedy: What to do, for the message.
+
+    Raises:
+        DataError: If the block raises anything but an error of ours.
+    """
+    try:
+        yield
+    except AptError:
+        raise
+    # Damage surfaces as almost any built-in error.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{os.fspath(path)} is damaged ({reason}); {remedy}") from None
 
 
 def digest(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 
 PREDICTION_COLUMNS = ("clip", "source", "seen_source", *(f"true_{t}" for t in TRAITS), *(f"pred_{t}" for t in TRAITS))
 """Header of a prediction table."""
+NO_COLUMNS: Mapping[str, Sequence[object]] = {}
 STATISTICS_FILE = "statistics.json"
 """Beside the tables of a stage: the training split's means and deviations, which cut the classes C1 to C4."""
 
@@ -133,19 +134,23 @@ class Predictions:
         )
 
 
-def write_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
+def write_predictions(
+    path: str | os.PathLike[str], predictions: Predictions, further: Mapping[str, Sequence[object]] = NO_COLUMNS
+) -> None:
     """Write a prediction table as CSV, every digit kept; a missing label is an empty cell.
 
     Args:
         path: File to write.
         predictions: What to write.
+        further: Name to (N,) values of columns beside :data:`PREDICTION_COLUMNS`.
     """
     lines = []
     rows = zip(predictions.clips, predictions.sources, predictions.seen_source, strict=True)
     for (clip, source, seen), true, predicted in zip(rows, predictions.true, predictions.predicted, strict=True):
         labels = ["" if np.isnan(value) else repr(float(value)) for value in true]
         lines.append([clip, source, int(seen), *labels, *(repr(float(value)) for value in predicted)])
-    write_csv(path, PREDICTION_COLUMNS, lines)
+    beside = zip(*further.values(), strict=True) if further else [()] * len(lines)
+    write_csv(path, [*PREDICTION_COLUMNS, *further], ([*line, *more] for line, more in zip(lines, beside, strict=True)))
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:
@@ -170,6 +175,8 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
         true = [[float(row[f"true_{t}"] or "nan") for t in TRAITS] for row in rows]
         predicted = [[float(row[f"pred_{t}"] or "nan") for t in TRAITS] for row in rows]
         seen = [{"0": False, "1": True}[row["seen_source"]] for row in rows]
+        if any(row["clip"] is None or row["source"] is None for row in rows):
+            raise ValueError("a row without a clip or source")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: {error} in a prediction table; it holds numbers, and 0 or 1 in `seen_source`"
@@ -214,8 +221,8 @@ def read_statistics(folder: str | os.PathLike[str]) -> TraitStatistics | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         mean, sd = (np.array(values[key], dtype=np.float64) for key in ("mean", "sd"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}); run the stage's test again") from None
-    if mean.shape != (5,) or sd.shape != (5,):
+    if mean.shape != (5,) or sd.shape != (5,) or not np.isfinite([mean, sd]).all():
         raise DataError(f"{path} must hold five means and five deviations; run the stage's test again")
     return TraitStatistics(mean, sd)

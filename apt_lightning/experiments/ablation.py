@@ -43,18 +43,19 @@ class AblationRow:
     """Name in :data:`REFERENCES` to the variant minus that system; empty for the system itself."""
 
 
-def ablate(settings: RunSettings) -> list[AblationRow]:
+def ablate(settings: RunSettings, overwrite: bool = False) -> list[AblationRow]:
     """Train all variants that are not complete, and compare each with the whole method and the baseline.
 
     Args:
         settings: As for ``apt run``, whose stages are taken over where they are complete.
+        overwrite: Replace stages that were trained with other settings, data or version.
 
     Returns:
         Rows in the order of the variants.
     """
     settings = with_modalities(settings)
     units, variants = ablation_plan(settings.modalities or ())
-    jobs = run(settings, units)
+    jobs = run(settings, units, overwrite=overwrite)
     found = {variant.unit: result(jobs, variant, len(settings.seeds)) for variant in variants}
     rows = []
     for variant in variants:

@@ -134,11 +134,12 @@ def _left(modality: str, sets: Sequence[str], without: tuple[str, str] | None) -
     return blocks or (((modality, None),) if modality in PREPARED or not sets else ())
 
 
-def ablate_features(settings: RunSettings) -> list[FeatureRow]:
+def ablate_features(settings: RunSettings, overwrite: bool = False) -> list[FeatureRow]:
     """Train all parts that are not complete, on the stages of `apt run`, and compare them.
 
     Args:
         settings: As for ``apt run``.
+        overwrite: Replace stages that were trained with other settings.
 
     Raises:
         UsageError: If the store has no feature sets.
@@ -149,7 +150,7 @@ def ablate_features(settings: RunSettings) -> list[FeatureRow]:
     if not sets:
         raise UsageError(f"{settings.store} has no feature sets of {', '.join(modalities)}; `apt encode` makes some")
     units, parts, references = feature_plan(modalities, sets)
-    jobs = run(settings, units)
+    jobs = run(settings, units, overwrite=overwrite)
     found = {part.variant.unit: result(jobs, part.variant, len(settings.seeds)) for part in parts}
     blocks = _blocks(store, {block for part in parts for block in part.blocks})
     rows = []

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
-from apt_lightning.common.configs import CONFIGS, find_config
+from apt_lightning.common.configs import CONFIGS, find_config, read_yaml_text
 from apt_lightning.common.console import LOG_FILE, logged, say
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import locked, write_json
@@ -24,12 +24,13 @@ from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.stages.names import LAST, LOCK, STAGE1
+from apt_lightning.stages.names import BEST, LAST, LOCK, STAGE1
 
 DONE = "done.json"
 STARTED = "started.json"
 FOLDS = "folds.json"
 RUN = "run.json"
+_WORK = (DONE, BEST, LAST)
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,11 @@ class Job:
     """Changes when anything that the result depends on changes."""
 
 
-def protocols(settings: RunSettings, store: Store) -> list[tuple[int | None, list[str]]]:
+def protocols(settings: RunSettings) -> list[tuple[int | None, list[str]]]:
     """Fold and flags of each split: the official one, whose fold is None, or each fold."""
     if settings.folds is None:
         return [(None, [])]
     path = Path(settings.out, FOLDS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folds = grouped_folds([clip.source for clip in store.clips], settings.folds)
-    write_folds(path, folds)
     return [(i, [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
@@ -109,7 +107,7 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
     if not find_config(settings.stages).is_dir():
         raise UsageError(f"no folder {settings.stages}; `--stages` is the folder of the stage YAMLs")
     for seed in settings.seeds:
-        for fold, split in protocols(settings, store):
+        for fold, split in protocols(settings):
             base = RunFolder(Path(settings.out)).part(seed, fold)
             keys: dict[str, str] = {}
             for unit in units:
@@ -132,6 +130,7 @@ def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
                     flags,
                     [keys[name] for name in unit.earlier],
                     *_sets_read(store, unit, content),
+                    *([] if settings.folds is None else [settings.folds]),
                 ]
                 keys[unit.name] = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
                 folder = base / unit.name
@@ -156,21 +155,29 @@ def stage_file(folder: str, unit: Unit) -> Path:
     return own if own.is_file() else find_config(Path(folder, f"{unit.config}.yaml"))
 
 
-def read_yaml_text(path: Path) -> str:
-    """Text of a YAML.
-
-    Raises:
-        UsageError: If it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); save it again as UTF-8") from None
-
-
 def is_done(job: Job) -> bool:
     """Whether the job's result is there, made with the same settings, data and earlier stages."""
     return _key(job.folder / DONE) == job.key
+
+
+def is_begun(job: Job) -> bool:
+    """Whether what lies in the job's folder is its own, whole or not."""
+    return _key(job.folder / STARTED) == job.key
+
+
+def check_free(jobs: Sequence[Job]) -> None:
+    """Refuse to train where another training has left its work.
+
+    Raises:
+        UsageError: If a job's folder holds a model of other settings, data, version or earlier stages.
+    """
+    taken = [job.folder for job in jobs if not is_begun(job) and any((job.folder / name).is_file() for name in _WORK)]
+    if taken:
+        others = f" and {len(taken) - 1} more hold" if len(taken) > 1 else " holds"
+        raise UsageError(
+            f"{taken[0]}{others} a model trained with other settings, data or version; add `--overwrite=true` to"
+            " `apt run` to replace what differs, or give another `--out`"
+        )
 
 
 def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
@@ -191,19 +198,22 @@ def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
     return [job for job in jobs if job.folder.parent in chosen]
 
 
-def run(settings: RunSettings, units: Sequence[Unit] | None = None, share: str | None = None) -> list[Job]:
+def run(
+    settings: RunSettings, units: Sequence[Unit] | None = None, share: str | None = None, overwrite: bool = False
+) -> list[Job]:
     """Train, validate and test every unit that is not done.
 
     Args:
         settings: What to train.
         units: Which units, each after those that it needs; those of the paper's Table 1 if not given.
         share: Which seeds and folds, see :func:`share_of`; processes with other shares may train at the same time.
+        overwrite: Replace stages that were trained with other settings, data or version.
 
     Returns:
         The jobs, done.
 
     Raises:
-        UsageError: If this is one of several processes that train together.
+        UsageError: If this is one of several processes that train together, or work would be lost.
         StoreError: If another process is at this run.
     """
     if launched_tasks() > 1 or "LOCAL_RANK" in os.environ:
@@ -221,6 +231,11 @@ def run(settings: RunSettings, units: Sequence[Unit] | None = None, share: str |
     with ExitStack() as stack:
         for folder in [out] * (share is None) + sorted({job.folder.parent for job in jobs}):
             stack.enter_context(locked(folder / LOCK))
+        if not overwrite:
+            check_free(jobs)
+        if settings.folds is not None:
+            sources = [clip.source for clip in Store.open(settings.store).clips]
+            write_folds(out / FOLDS, grouped_folds(sources, settings.folds))
         stack.enter_context(logged(out / log))
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
         write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})
@@ -234,7 +249,7 @@ def complete(jobs: Sequence[Job], isolate: bool = False) -> None:
         if is_done(job):
             say(f"[{i}/{len(jobs)}] {job.folder}: complete", progress=True)
             continue
-        resumed = _key(job.folder / STARTED) == job.key and (job.folder / LAST).is_file()
+        resumed = is_begun(job) and (job.folder / LAST).is_file()
         say(f"[{i}/{len(jobs)}] {job.folder}: {'going on' if resumed else 'training'}", progress=True)
         if not resumed:
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -273,8 +288,23 @@ def read_settings(out: str | os.PathLike[str]) -> RunSettings:
         content = json.loads(Path(out, RUN).read_text(encoding="utf-8"))
         content.setdefault("modalities", list(PREPARED))  # runs of 0.1 did not say
         known = {item.name: content[item.name] for item in fields(RunSettings)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         raise UsageError(f"{os.fspath(out)} is no run folder: it has no {RUN}; `apt run` makes one") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known = {}
+    match known:
+        case {
+            "store": str(),
+            "stages": str(),
+            "overlay": str() | None,
+            "folds": None | int(),
+            "seeds": [int(), *seeds],
+            "modalities": [str(), *modalities],
+            "options": [*options],
+        } if {*map(type, seeds)} <= {int} and {*map(type, [*modalities, *options])} <= {str}:
+            pass
+        case _:
+            raise UsageError(f"{Path(out, RUN)} is damaged; the same `apt run` command writes it anew")
     paths = {name: _found(known[name], Path(out)) for name in ("store", "stages", "overlay")}
     return RunSettings(**known | paths | {"out": os.fspath(out)})
 

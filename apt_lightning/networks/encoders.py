@@ -131,11 +131,14 @@ class TokenEncoder(nn.Module):
 
     table: Tensor
     words: Tensor
+    further: Tensor
 
     def __init__(self, dim: int, n_words: int, words_size: int, hidden_dim: int = 128, dropout: float = 0.5) -> None:
         super().__init__()
         self.register_buffer("table", torch.zeros(n_words, dim))
         self.register_buffer("words", torch.zeros(words_size, dtype=torch.uint8))
+        self.register_buffer("further", torch.zeros(0, dim), persistent=False)
+        self.further_words: list[str] = []
         self.dropout = nn.Dropout(dropout)
         self.gru = BidirectionalGRU(dim, hidden_dim)
         self.attention = nn.Linear(2 * hidden_dim, 1)
@@ -144,14 +147,28 @@ class TokenEncoder(nn.Module):
 
     @property
     def vocabulary(self) -> list[str]:
-        """Words of the table's rows 2, 3, ..."""
+        """Words of the table's rows 2, 3, ..., and after them those of :meth:`look_up`."""
         text = bytes(self.words.cpu().numpy()).decode("utf-8")
-        return text.split("\n") if text else []
+        return [*(text.split("\n") if text else []), *self.further_words]
+
+    def look_up(self, words: Sequence[str], vectors: Tensor) -> None:
+        """Take in words that the table lacks; a checkpoint keeps the table alone.
+
+        Args:
+            words: V words; those that the table has are left as they are.
+            vectors: (V, G), from where the table is from; not read where there are no words.
+        """
+        self.further_words = []
+        known = set(self.vocabulary)
+        rows = [row for row, word in enumerate(words) if word not in known]
+        self.further_words = [words[row] for row in rows]
+        self.further = vectors[rows].to(self.table) if rows else self.further[:0]
 
     def forward(self, values: Tensor, length: Tensor, augment: bool = False) -> Tensor:
         """Map (B, K) word numbers, of which the first ``length`` (B,) count, to (B, 2 * hidden_dim)."""
         length = length.clamp(min=1)
-        hidden = self.gru(self.dropout(self.table[values]), length)
+        table = torch.cat([self.table, self.further]) if self.further_words else self.table
+        hidden = self.gru(self.dropout(table[values]), length)
         energy = torch.tanh(self.attention(hidden)).squeeze(-1)
         padding = torch.arange(hidden.shape[1], device=length.device) >= length[:, None]
         weights = energy.masked_fill(padding, -torch.inf).softmax(dim=1)

@@ -20,6 +20,7 @@ from apt_lightning.common.version import __version__
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import Store
+from apt_lightning.data.text.tokens import N_SPECIAL
 from apt_lightning.networks import ModalityEncoders, TokenEncoder
 from apt_lightning.stages.checkpoint import FORMAT, StageFile, read_stage, restore
 from apt_lightning.stages.frozen import FrozenFeatures, frozen_features
@@ -156,6 +157,20 @@ class BaseModule(LightningModule):
             mean, sd = self.data.statistics
             self.trait_mean.copy_(torch.from_numpy(mean))
             self.trait_sd.copy_(torch.from_numpy(sd))
+        self._look_up_words(self.data.store if stage in ("test", "predict") else None)
+
+    def _look_up_words(self, store: Store | None) -> None:
+        """Take words that the checkpoint has no vectors of from a store with vectors of the same file; else none."""
+        own = self.metadata.get("text_source")
+        digest = own.get("sha256") if isinstance(own, dict) else None
+        words: list[str] = []
+        vectors = torch.zeros(0, 0)
+        if store is not None and digest is not None and store.text_source.get("sha256") == digest:
+            words, vectors = store.text.words, torch.tensor(store.text.vectors[N_SPECIAL:])
+        for module in self.modules():
+            if isinstance(module, TokenEncoder):
+                fits = vectors.shape[1] == module.table.shape[1]
+                module.look_up(words if fits else [], vectors)
 
     @override
     def on_fit_start(self) -> None:

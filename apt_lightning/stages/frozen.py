@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -15,9 +16,9 @@ from tqdm import tqdm
 
 from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import StoreError
-from apt_lightning.common.files import TEMPORARY, locked, replacing
+from apt_lightning.common.files import TEMPORARY, locked, reading, replacing
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.networks import FrameEncoder, ModalityEncoders
+from apt_lightning.networks import FrameEncoder, ModalityEncoders, TokenEncoder
 
 CHUNK = 512
 """Clips per file: the unit of work that a rank takes, and that an interruption can lose."""
@@ -98,15 +99,17 @@ def frozen_features(
         clips = dataset(name)
         if name in clips.sequences:
             view = clips.sequences[name].sums
+        if isinstance(encoder, TokenEncoder) and encoder.further_words:
+            view = encoder.further_words
         key = hashlib.sha256(f"{weights_hash(encoder)} {fingerprint} {name} {view}".encode()).hexdigest()[:16]
         target = folder / f"{name}-{key}"
-        try:
+        with suppress(OSError):  # of which the next line tells
             target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        if not (target / JOINED).exists() and not os.access(target, os.W_OK):
             raise StoreError(
-                f"{folder} has no features of this {name} encoder and cannot be written ({error.strerror}):"
-                " copy the store to a place that can, or compute them once where it can"
-            ) from None
+                f"{folder} has no features of this {name} encoder and cannot be written; copy the store to a place that"
+                " can, or compute them once where it can"
+            )
         n_clips = len(clips.present)
         chunks = [range(i, min(i + CHUNK, n_clips)) for i in range(0, n_clips, CHUNK)]
         files = [target / f"{chunk.start:09d}.npy" for chunk in chunks]
@@ -123,7 +126,11 @@ def frozen_features(
             with locked(target / "join.lock", blocking=True):  # another run may be at this
                 _join(target, files, n_clips)
         barrier()
-        columns.append(torch.from_numpy(np.load(target / JOINED, mmap_mode="c")))
+        with reading(target / JOINED, f"delete {target} to compute the features again"):
+            values = np.load(target / JOINED, mmap_mode="c", allow_pickle=False)
+            if values.shape != (n_clips, encoder.output_dim) or values.dtype != np.float32:
+                raise ValueError(f"it holds {values.dtype} of shape {values.shape}")
+        columns.append(torch.from_numpy(values))
     return FrozenFeatures(columns)
 
 

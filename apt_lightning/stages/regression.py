@@ -20,6 +20,7 @@ from apt_lightning.evaluation.training_clips import GRID, Cloud, TrainingClips
 from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 from apt_lightning.networks.layers import initialise
 from apt_lightning.stages.base import BaseModule
+from apt_lightning.stages.frozen import FrozenFeatures
 from apt_lightning.stages.metric import MetricTerms
 
 
@@ -148,6 +149,14 @@ class RegressionModule(BaseModule):
             scores[first],
         )
 
+    def present(self, features: FrozenFeatures | None) -> Tensor:
+        """(N, M) which modalities each clip of the store has for this stage.
+
+        Args:
+            features: From :meth:`features`.
+        """
+        return ClipDataset(self.data.store, self.modalities, features, self.vocabulary, sets=self.sets).present
+
     def training_clips(self) -> TrainingClips:
         """Quantiles of the training clips' labels, and of the distances of their frozen features if there are some.
 
@@ -158,7 +167,7 @@ class RegressionModule(BaseModule):
         features = self.features(data.store)
         clouds: dict[str, Cloud] = {}
         if features is not None:
-            present = ClipDataset(data.store, self.modalities, features, self.vocabulary).present
+            present = self.present(features)
             for column, name in enumerate(self.modalities):
                 here = rows[present[rows, column]]
                 values = features[here][:, column].double().cpu().numpy()

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.common.files import write_csv
+from apt_lightning.common.files import reading, write_csv
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import read_checkpoint, write_atomically
 from apt_lightning.stages.names import BEST, LAST
@@ -111,8 +111,7 @@ class EpochTable(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._rows = []
         if trainer.current_epoch and self.path.exists():
-            with self.path.open(newline="") as stream:
-                self._rows = [row for row in csv.DictReader(stream) if int(row["epoch"]) < trainer.current_epoch]
+            self._rows = [row for row in read_epochs(self.path) if int(row["epoch"]) < trainer.current_epoch]
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,6 +131,20 @@ class EpochTable(Checkpoint):
         write_csv(self.path, columns, ([row.get(name, "") for name in columns] for row in self._rows))
 
 
+def read_epochs(path: Path) -> list[dict[str, str]]:
+    """Read ``metrics.csv``: a row an epoch, of numbers as they stand there; an empty cell where there is none.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    with reading(path, "train the stage again"):
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            _ = int(row["epoch"]), [float(value or "nan") for value in row.values()]
+    return rows
+
+
 def best_epoch(folder: str | os.PathLike[str], monitor: str, mode: str) -> dict[str, float]:
     """Read the row of ``metrics.csv`` whose epoch ``best.ckpt`` is from.
 
@@ -144,11 +157,8 @@ def best_epoch(folder: str | os.PathLike[str], monitor: str, mode: str) -> dict[
         UsageError: If the folder has no such metric.
     """
     path = Path(folder, METRICS_FILE)
-    try:
-        with path.open(newline="") as stream:
-            rows = [{name: float(x) for name, x in row.items() if x} for row in csv.DictReader(stream)]
-    except OSError:
-        rows = []
+    found = read_epochs(path) if path.is_file() else []
+    rows = [{name: float(x) for name, x in row.items() if x} for row in found]
     rows = [row for row in rows if math.isfinite(row.get(monitor, math.nan))]
     if not rows:
         raise UsageError(f"{path} has no {monitor}; train the stage with `apt run`")

@@ -35,7 +35,7 @@ from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.loggers import close, make_loggers
 from apt_lightning.training.passes import finish, write_pass
 from apt_lightning.training.precision import best_precision
-from apt_lightning.training.run_folder import check_free, held, is_dry_run, settings_of
+from apt_lightning.training.run_folder import check_free, check_pass, held, is_dry_run, settings_of
 from apt_lightning.training.saved_config import LoggedConfig
 from apt_lightning.training.stage_settings import stage_lists, stage_options
 
@@ -204,6 +204,8 @@ class AptCLI(LightningCLI):
                 check_free(self._folder, config.ckpt_path, config.overwrite, config.as_dict())
                 if LOG not in os.environ:  # else that of `apt run`
                     stack.enter_context(logged(self._folder / LOG_FILE))
+            if subcommand in ("validate", "test") and not is_dry_run(self.trainer):
+                check_pass(self._folder, config.data.as_dict())
             done = False
             try:
                 super()._run_subcommand(subcommand)
@@ -219,11 +221,6 @@ class AptCLI(LightningCLI):
         patience = self._get(self.config, "patience")
         if patience is not None and patience < 0:
             raise UsageError(f"`--patience` must be 0 or more epochs, or null for never, but is {patience}")
-        if config["overfit_batches"]:
-            raise UsageError(
-                "`--trainer.overfit_batches` puts another sampler in place of ours, which draws whole batches; use"
-                " `--trainer.limit_train_batches` with `--data.augment=false`"
-            )
         model: BaseModule = self.model
         best = best_checkpoint(folder, model)
         if config["fast_dev_run"]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from apt_lightning.common.console import say, say_json
 from apt_lightning.common.errors import DataError
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.bootstrap import LEVEL
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
@@ -17,6 +22,7 @@ from apt_lightning.evaluation.metrics import METRICS, TRAIT_COLUMNS, Scores, sco
 from apt_lightning.evaluation.overview import report_stage
 from apt_lightning.evaluation.predictions import (
     PREDICTION_COLUMNS,
+    Predictions,
     read_predictions,
     write_predictions,
     write_statistics,
@@ -59,7 +65,7 @@ def write_pass(
         if trainer.is_global_zero:
             file = write_embeddings(folder, split, model)
             if split == "all":  # with the training clips among them, scores would mean nothing
-                say(f"embeddings in {file}")
+                say(f"{account(model.data, len(model.embedded()[0]))} in {file}")
                 return
             metrics = write_retrieval(folder, split, model, trainer.loggers)
             if shown is not None:
@@ -72,14 +78,14 @@ def write_pass(
     if not trainer.is_global_zero:
         return
     file = folder / f"predictions_{split}.csv"
-    write_predictions(file, predictions)
+    write_predictions(file, predictions, of_new_clips(model, predictions) if split == "all" else {})
     write_statistics(folder, model.statistics)
     if shown is not None:
         say(f"stage {model.stage} of {shown}, {split} split")
         intervals = model.metadata.get("conformal") if split == "test" else None  # fitted on validation
         people = {clip.name: clip.demographics for clip in model.data.store.clips}
         say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
-    say(f"{len(predictions)} clips in {file}")
+    say(f"{account(model.data, len(predictions)) if split == 'all' else f'{len(predictions)} clips'} in {file}")
     if json is not None:
         parts = {name: found.to_dict() for name, found in score_by_seen(predictions, model.statistics).items()}
         say_json(json, {**about, "predictions": str(file), "scores": parts}, LEVEL)
@@ -93,6 +99,33 @@ def write_pass(
         numbers = np.hstack([predictions.true, predictions.predicted]).tolist()
         rows = [[*row, *values] for row, values in zip(known, numbers, strict=True)]
         log_table(trainer.loggers, f"{split}/predictions", PREDICTION_COLUMNS, rows)
+
+
+def of_new_clips(model: RegressionModule, predictions: Predictions) -> dict[str, Sequence[object]]:
+    """What tells a single prediction's worth: the modalities that it rests on, and the ends of its interval."""
+    row = {clip.name: i for i, clip in enumerate(model.data.store.clips)}
+    present = model.present(model.features(model.data.store))[[row[name] for name in predictions.clips]]
+    used = [" ".join(compress(model.modalities, here)) for here in present.tolist()]
+    columns: dict[str, Sequence[object]] = {"modalities": used}
+    if "conformal" in model.metadata:
+        ends = Conformal.from_dict(model.metadata["conformal"]).intervals(predictions.predicted)
+        for name, values in zip(("lower", "upper"), ends, strict=True):
+            columns |= {f"{name}_{trait}": values[:, i].tolist() for i, trait in enumerate(TRAITS)}
+    return columns
+
+
+def account(data: FirstImpressionsDataModule, done: int) -> str:
+    """One line for every clip of the store: predicted, or left out and why."""
+    store = data.store
+    kinds: Counter[str] = Counter()
+    for i in np.flatnonzero(~data.usable):
+        codes = [fault.code for fault in store.clips[i].faults if FAULTS[fault.code].outcome == Outcome.LEFT_OUT]
+        kinds[next(iter(codes), "quarantined" if store.present[i].any() else "no modality")] += 1
+    left = kinds.total()
+    reasons = f" ({', '.join(f'{count} {code}' for code, count in kinds.most_common())})" if left else ""
+    skipped = len(store) - left - done  # `limit_predict_batches`
+    parts = [f"{done} predicted", f"{left} left out{reasons}", *[f"{skipped} skipped"] * bool(skipped)]
+    return f"{len(store)} clips given = {' + '.join(parts)}"
 
 
 def score_rows(scores: Scores) -> list[list[str | float]]:

@@ -55,6 +55,11 @@ def held(folder: Path, trainer: Trainer) -> Iterator[None]:
         yield
 
 
+def goes_on(folder: Path, checkpoint: str | None) -> bool:
+    """Whether a training from a checkpoint is the one that the run folder holds."""
+    return checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve()
+
+
 def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: dict[str, Any]) -> None:
     """Refuse to train into the folder of another training.
 
@@ -70,7 +75,7 @@ def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: di
     found = [name for name in (LAST, BEST, METRICS_FILE) if (folder / name).is_file()]
     if not found or overwrite:
         return
-    if checkpoint is None or Path(checkpoint).resolve().parent != folder.resolve():
+    if not goes_on(folder, checkpoint):
         raise UsageError(
             f"{folder} holds another training ({', '.join(found)}): add `--ckpt_path=last` to go on with it,"
             " `--overwrite=true` to replace it, or give another `--run_dir`"
@@ -90,6 +95,32 @@ def check_free(folder: Path, checkpoint: str | None, overwrite: bool, config: di
             raise UsageError(
                 f"`--{name}` is {now} here and {then} in {folder}: a training goes on with its own settings; drop it,"
                 " add `--overwrite=true` to train anew, or give another `--run_dir`"
+            )
+
+
+def check_pass(folder: Path, data: dict[str, Any]) -> None:
+    """Refuse to put tables of other clips in place of those that a training's own folder holds.
+
+    Args:
+        folder: Run folder.
+        data: Settings of the data of a validation or test.
+
+    Raises:
+        UsageError: If a training lies there that had other data.
+    """
+    try:
+        before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["data"]
+        pairs = {name: (data[name], before[name]) for name in ("store", "folds", "fold", "quarantine")}
+        moved = [name for name in DATA_PATHS if before[name] and not Path(before[name]).exists()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return
+    for name, (now, then) in pairs.items():
+        if name in DATA_PATHS and now and then:
+            now, then = (str(Path(path).resolve()) for path in (now, then))
+        if now != then and name not in moved:
+            raise UsageError(
+                f"`--data.{name}` is {now} here and {then} in the training of {folder}, whose tables would be replaced;"
+                " give another `--run_dir`"
             )
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from apt_lightning.common.files import write_text
 from apt_lightning.training.loggers import tell_settings
-from apt_lightning.training.run_folder import CONFIG, DATA_PATHS, clear
+from apt_lightning.training.run_folder import CONFIG, DATA_PATHS, clear, goes_on
 
 
 class LoggedConfig(SaveConfigCallback):
@@ -32,7 +32,7 @@ class LoggedConfig(SaveConfigCallback):
         if not trainer.is_global_zero:
             return
         folder = Path(self.config.run_dir)
-        if self.config.overwrite:
+        if self.config.overwrite and not goes_on(folder, self.config.ckpt_path):
             clear(folder, self._since)
         content = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         settings = {k: None if k in ("encoder", "upstream") else v for k, v in pl_module.hparams.items()}

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from apt_lightning import __version__
-from apt_lightning.cli import COMMANDS, main
+from apt_lightning.cli import COMMANDS, LIGHTNING, command_parser, main
 
 
 def run(*words):
@@ -43,6 +43,26 @@ def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("apt: error: no checkpoint") and done.stderr.count("\n") == 1
     assert "Traceback" in run(*words, "--debug").stderr
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in LIGHTNING])
+def test_what_is_said_after_ctrl_c(command, monkeypatch, capsys):
+    """Commands whose help says that they go on are said to go on; the others begin anew."""
+    module, _ = command_parser(command)
+
+    def interrupted(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("apt_lightning.cli.dispatch", interrupted)
+    assert main([command]) == 130
+    told = capsys.readouterr().err
+    goes_on = any(
+        word in COMMANDS[command] + module.__doc__ for word in ("goes on", "resumable", "takes over", "uses what")
+    )
+    goes_on |= command in ("synthesize", "sweep")
+    assert told.strip().endswith(
+        "goes on where it stopped" if goes_on else "begins anew, since it keeps nothing half done"
+    )
 
 
 def test_wrong_option_is_a_usage_error(capsys):

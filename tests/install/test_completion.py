@@ -36,7 +36,7 @@ def test_bash_completes_commands_options_choices_and_files(script, tmp_path):
     assert set(ask("")) >= set(COMMANDS)
     assert ask("synthesize", "--s") == ["--sources", "--seed", "--seconds", "--shared"]
     assert ask("prepare", "--decoder", "p") == ["pyav"]
-    assert ask("run", "--ov") == ["--overlay"]
+    assert ask("run", "--ov") == ["--overlay", "--overwrite"]
     assert ask("fit", "--model.marg") == ["--model.margin"]
     assert ask("test", "--data.ba") == ["--data.batch_size"]
     assert ask("fit", "--config", "mi") == ["mine.yaml"]

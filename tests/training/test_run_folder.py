@@ -14,6 +14,7 @@ from apt_lightning.common.errors import CheckpointError, StoreError, UsageError
 from apt_lightning.common.files import locked
 from apt_lightning.experiments.runner import RunSettings, _found, _kept, run
 from apt_lightning.stages.find import find_checkpoint
+from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import LOCK
 
 
@@ -52,6 +53,21 @@ def test_a_second_training_is_refused_or_replaces_the_first(stage1, capsys):
     assert main(["fit", *words, "--overwrite=true", "--trainer.max_epochs=2"]) == 0
     assert len(list(csv.DictReader((folder / "metrics.csv").open()))) == 2
     assert not (folder / "predictions_test.csv").exists()  # it was of the model that is gone
+
+
+def test_tables_of_other_clips_do_not_replace_those_of_a_training(stage1, feature_run, tmp_path, capsys):
+    folder, _ = stage1
+    before = content(folder)
+    shutil.copytree(feature_run.parent / "store", tmp_path / "other")
+    best = f"--ckpt_path={folder / 'best.ckpt'}"
+    (tmp_path / "away.txt").write_text("none\n")
+    for name in ("test", "validate"):
+        for flag in (f"--data.store={tmp_path / 'other'}", f"--data.quarantine={tmp_path / 'away.txt'}"):
+            assert main([name, best, *QUICK, flag]) == 2
+            assert "would be replaced; give another `--run_dir`" in capsys.readouterr().err
+    assert content(folder) == before
+    assert main(["test", best, *QUICK, f"--data.store={tmp_path / 'other'}", f"--run_dir={tmp_path / 'out'}"]) == 0
+    assert main(["test", best, *QUICK]) == 0
 
 
 def test_training_without_validation_has_no_best(stage1, capsys):
@@ -141,6 +157,31 @@ def test_a_training_goes_on_with_its_own_settings_and_nothing_else_given(stage1,
     assert settings["data"]["batch_size"] == 8 and settings["data"]["seed"] == 5 and settings["patience"] == 20
     assert after["hyper_parameters"]["lr"] == 0.003 and after["epoch"] == 1
     assert len(list(csv.DictReader((folder / "metrics.csv").open()))) == 2
+
+
+def test_what_is_said_after_an_interruption_holds_with_overwrite_too(stage1):
+    """`--ckpt_path=last` with the same options, `--overwrite=true` among them, goes on and deletes nothing."""
+    folder, words = stage1
+    slow = ["--model.lr=1e-12", "--model.final_lr=1e-12"]  # no later epoch is better
+    assert main(["fit", *words, *slow, "--overwrite=true"]) == 0
+    best = (folder / "best.ckpt").stat().st_mtime_ns
+    first = (folder / "metrics.csv").read_text().splitlines()[1]
+    assert main(["fit", *words, *slow, "--overwrite=true", "--ckpt_path=last", "--trainer.max_epochs=2"]) == 0
+    assert (folder / "best.ckpt").stat().st_mtime_ns >= best
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    assert len(lines) == 3 and lines[1] == first
+
+
+def test_overfitting_trains_on_the_same_batches(feature_run, tmp_path, monkeypatch):
+    seen = []
+    step = ModalityModule.training_step
+    monkeypatch.setattr(
+        ModalityModule, "training_step", lambda self, b, i: seen.append(b.positions.tolist()) or step(self, b, i)
+    )
+    words = [f"--config={CONFIGS / 'stage1_audio.yaml'}", f"--data.store={feature_run.parent / 'store'}", *QUICK]
+    flags = ["--trainer.overfit_batches=2", "--trainer.max_epochs=3", f"--run_dir={tmp_path}"]
+    assert main(["fit", *words, *flags]) == 0
+    assert len(seen) == 6 and seen[:2] == seen[2:4] == seen[4:] and [len(clips) for clips in seen] == [8] * 6
 
 
 def test_a_run_stands_for_its_last_stage_and_knows_its_store(feature_run, tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from apt_lightning.common.errors import DataError
 from apt_lightning.common.names import name_form, raw_name
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.collection.annotations import read_annotations, read_demographics, read_transcripts
-from apt_lightning.data.collection.folder import BESIDE, list_folder, others_text, sounds_of_films
+from apt_lightning.data.collection.folder import BESIDE, SECOND, list_folder, others_text, sounds_of_films
 from apt_lightning.data.collection.formats import SUFFIXES
 from apt_lightning.data.collection.hints import alike, difference, hint
 from apt_lightning.data.collection.tables import CsvRow, cell_error, parse_number, read_table
@@ -173,7 +173,8 @@ def _read_folder(root: Path) -> Collection:
             faults.append(Fault("label-without-clip", name, f"no file of this name below {root}{hinted}"))
     clips.sort(key=lambda clip: (SPLITS.index(clip.split), clip.name))
     official = bool(listing.labels) or any(clip.split != "unlabelled" for clip in clips)
-    others = listing.others | ({BESIDE: len(beside)} if beside else {})
+    seconds = sum(fault.code == "duplicate-name" for fault in faults)
+    others = listing.others | ({BESIDE: len(beside)} if beside else {}) | ({SECOND: seconds} if seconds else {})
     return Collection(clips, faults, "official" if official else "folder", people, others)
 
 

@@ -16,6 +16,7 @@ RECORD = "unpacked.json"
 """Beside archives that were unpacked: which, and what came out of them."""
 BESIDE = "sound of a film"
 HIDDEN = "hidden"
+SECOND = "second of a name"
 _KINDS = 8
 """Kinds of other files that are named; the rest is summed up."""
 

@@ -121,6 +121,6 @@ def read_folds(path: str | os.PathLike[str]) -> Folds:
             raise ValueError(f"format {content['format']!r}")
         groups = tuple(tuple(str(source) for source in group) for group in content["groups"])
         seed = int(content["seed"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is no folds file ({error}); expected the format {FORMAT!r}") from None
     return Folds(seed, groups)

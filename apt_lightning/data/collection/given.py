@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.names import raw_name
-from apt_lightning.data.collection.folder import list_folder, sounds_of_films
+from apt_lightning.data.collection.folder import BESIDE, list_folder, sounds_of_films
 from apt_lightning.data.collection.tables import read_table
 
 STANDARD_INPUT = "-"
@@ -24,6 +25,8 @@ class Given(NamedTuple):
     clips: list[str]
     transcripts: dict[str, str]
     """Clip -> its words, for those to which a table gives some."""
+    others: dict[str, int]
+    """Files of the folders that are no clips: kind -> how many."""
 
 
 def given_clips(words: Sequence[str]) -> Given:
@@ -39,14 +42,15 @@ def given_clips(words: Sequence[str]) -> Given:
         DataError: If a table cannot be read.
     """
     transcripts: dict[str, str] = {}
+    others: Counter[str] = Counter()
     clips: dict[str, None] = {}
     for word in words:
         lines = _lines() if word == STANDARD_INPUT else [word]
-        found = [clip for line in lines for clip in _clips(line, transcripts)]
+        found = [clip for line in lines for clip in _clips(line, transcripts, others)]
         if not found:
             raise UsageError(f"{word} holds no clip; give files, folders, patterns, a CSV (clip, transcript), or -")
         clips |= dict.fromkeys(found)
-    return Given(list(clips), transcripts)
+    return Given(list(clips), transcripts, dict(others))
 
 
 def _lines() -> Iterator[str]:
@@ -57,11 +61,14 @@ def _lines() -> Iterator[str]:
             yield name
 
 
-def _clips(word: str, transcripts: dict[str, str]) -> Iterable[str]:
+def _clips(word: str, transcripts: dict[str, str], others: Counter[str]) -> Iterable[str]:
     if os.path.isdir(word):
-        media = list_folder(Path(word)).media
-        beside = set(sounds_of_films(media, ()))
-        return [str(path) for path in media if path not in beside]
+        listing = list_folder(Path(word))
+        beside = set(sounds_of_films(listing.media, ()))
+        others.update(listing.others)
+        others.update(path.suffix.lower() for path in (*listing.labels, *listing.people))
+        others.update([BESIDE] * len(beside))
+        return [str(path) for path in listing.media if path not in beside]
     if word.lower().endswith(TABLES) and os.path.isfile(word):
         return list(_table(Path(word), transcripts))
     if has_magic(word) and not os.path.lexists(word):

@@ -22,6 +22,7 @@ from apt_lightning.data.collection.name_lists import read_names
 from apt_lightning.data.loading.consumer import Consumer, RawConsumer
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.loading.sampler import IndexBatches
+from apt_lightning.data.loading.shared_memory import check_shared_memory
 from apt_lightning.data.store.reader import Store
 
 
@@ -145,12 +146,13 @@ class FirstImpressionsDataModule(LightningDataModule):
     def _loader(self, positions: Tensor, training: bool) -> DataLoader[Batch]:
         trainer = self.trainer
         rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]  # set by a connector
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         dataset = self._dataset(training)
         sampler = IndexBatches(
             positions,
             self.batch_size if training or dataset.reads_frames else self.eval_batch_size,
-            shuffle=training,
+            shuffle=training and not overfit,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
@@ -160,14 +162,17 @@ class FirstImpressionsDataModule(LightningDataModule):
                 f"{len(positions)} training clips do not fill one batch of {self.batch_size} on each of"
                 f" {world_size} processes; lower `--data.batch_size`"
             )
+        workers = self.num_workers if dataset.reads_frames else 0
+        if workers:
+            check_shared_memory(workers, sampler.batch_size, *self.store.frame_size, self.store.n_frames)
         return DataLoader(
             dataset,
             sampler=sampler,
             batch_size=None,
             # Without one each iterator draws from the global generator, at another moment after a resume.
             generator=torch.Generator().manual_seed(self.seed),
-            num_workers=self.num_workers if dataset.reads_frames else 0,
-            persistent_workers=dataset.reads_frames and self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=dataset.reads_frames and on_gpu,
         )
 

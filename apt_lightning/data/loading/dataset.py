@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from apt_lightning.common.batch import Batch, Inputs
+from apt_lightning.common.errors import StoreError
 from apt_lightning.data.loading.consumer import Features
 from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.loading.sequences import SequenceReader
@@ -111,6 +112,13 @@ class ClipDataset(Dataset[Batch]):
         for i, row in enumerate(rows.tolist()):
             pictures = self.store.frames(row)
             length[i] = len(pictures)
-            if pictures:
-                frames[i, : len(pictures)] = decode_pictures(pictures)
+            try:
+                if pictures:
+                    frames[i, : len(pictures)] = decode_pictures(pictures)
+            # Damaged JPEGs surface as almost any built-in error.
+            except Exception as error:
+                raise StoreError(
+                    f"the frames of {self.store.clips[row].name} in {self.store.path} are damaged"
+                    f" ({type(error).__name__}); `apt doctor {self.store.path}` names all that are"
+                ) from None
         return Inputs(frames, length, self.augment)

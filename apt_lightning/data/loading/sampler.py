@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import SequentialSampler
 
 
-class IndexBatches(Sampler[Tensor]):
+class IndexBatches(SequentialSampler):
     """Draws the same global order on every rank and yields this rank's share, one tensor of positions a batch.
 
     Lightning calls ``set_epoch`` on a loader's sampler; the order then depends on seed and epoch alone, so
-    that a resumed run sees the batches of an uninterrupted one.
+    that a resumed run sees the batches of an uninterrupted one. ``overfit_batches`` puts a sampler of single clips in
+    place of any that is not a ``SequentialSampler``.
 
     Args:
         positions: (n,) positions to draw.
@@ -53,7 +54,7 @@ class IndexBatches(Sampler[Tensor]):
             return n // global_batch
         return -(-n // global_batch)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]  # positions of a batch, not of a clip
         order = self.positions
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -122,8 +122,10 @@ def _write_text_table(path: Path, entries: list[Row], options: Options) -> None:
     if options.vectors is not None:
         stat = os.stat(options.vectors)
         wanted["given"] = [os.path.abspath(options.vectors), stat.st_size, stat.st_mtime_ns]
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")).items() >= wanted.items():
-        return
+    if file.exists():
+        with suppress(ValueError, AttributeError, RecursionError):  # damaged: it is written anew
+            if json.loads(file.read_text(encoding="utf-8")).items() >= wanted.items():
+                return
     from apt_lightning.data.store.text_table import TextTable, text_table, write_text_table
     from apt_lightning.data.text.tokens import N_SPECIAL, tokenize
     from apt_lightning.data.text.word_vectors import WordVectors, load_glove_memmap, train_word_vectors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import StoreError
-from apt_lightning.common.files import digest, file_digest
+from apt_lightning.common.files import digest, file_digest, reading
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.store.rows import (
     AUDIO,
@@ -256,7 +255,7 @@ class Store:
     def sets(self, modality: str) -> dict[str, str]:
         """Names of the feature sets of a modality, each with the digest of its specification."""
         files = sorted(self.path.glob(f"{FOLDER}/{modality}/*/set.json"))
-        return {file.parent.name: str(json.loads(file.read_text(encoding="utf-8"))["key"]) for file in files}
+        return {file.parent.name: read_set(file.parent).key for file in files}
 
     def feature_set(self, modality: str, name: str) -> FeatureSet:
         """A feature set.
@@ -285,8 +284,9 @@ class Store:
     @property
     def text_source(self) -> dict[str, Any]:
         """Where the word vectors are from: a file with its digest, or training on the transcripts."""
-        source: dict[str, Any] = json.loads((self.path / "text" / "source.json").read_text(encoding="utf-8"))
-        return source
+        file = self.path / "text" / "source.json"
+        with reading(file, "run `apt prepare` again"):
+            return dict(json.loads(file.read_text(encoding="utf-8")))
 
     def vectors(self, modality: str) -> FloatArray:
         """One vector a clip: our 88 functionals for audio, or features made elsewhere.
@@ -317,7 +317,11 @@ class Store:
 
     def _precomputed_vectors(self, array: str, names: list[str], **_: Any) -> FloatArray:
         # Copy on write: torch refuses to share read-only memory without a warning.
-        rows: FloatArray = np.load(self.path / "features" / array, mmap_mode="c", allow_pickle=False)
+        file = self.path / "features" / array
+        with reading(file, "put the features there again by `apt features`"):
+            rows: FloatArray = np.load(file, mmap_mode="c", allow_pickle=False)
+            if rows.ndim != 2 or len(rows) != len(names) or rows.dtype != np.float32:
+                raise ValueError(f"it holds {rows.dtype} of shape {rows.shape} for {len(names)} clips")
         if names == [clip.name for clip in self.clips]:
             return rows
         at = {name: row for row, name in enumerate(names)}
@@ -331,8 +335,9 @@ class Store:
         spans = self._spans[self._first[i] : self._first[i + 1]]
         if not len(spans):
             return []
-        data = self._map(self._shards[self._shard[i]])
-        return [data[offset : offset + length] for offset, length in spans.tolist()]
+        path = self.path / "shards" / self._shards[self._shard[i]] / FRAMES
+        with open(path, "rb", buffering=0) as file:  # a file held open a shard would be too many for some systems
+            return [os.pread(file.fileno(), length, offset) for offset, length in spans.tolist()]
 
     def frame_times(self, i: int) -> list[float]:
         """Display times of the frames of clip ``i`` in s."""
@@ -352,19 +357,6 @@ class Store:
         shape = (int(rows.max()) + 1, N_FUNCTIONALS)
         file = np.memmap(self.path / "shards" / self._shards[shard] / AUDIO, "<f4", "r", shape=shape)
         return np.asarray(file[rows])
-
-    @cached_property
-    def _maps(self) -> dict[str, mmap.mmap]:
-        return {}
-
-    def _map(self, shard: str) -> mmap.mmap:
-        if shard not in self._maps:
-            with open(self.path / "shards" / shard / FRAMES, "rb") as file:
-                self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._maps[shard]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_maps"}
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -62,6 +62,8 @@ def shard_rows(shard: Path) -> Iterator[Row]:
         try:
             whole = audio_end(row) <= audio and frames_end(row) <= frames
             _ = row["name"] + row["key"], row["revision"] + 1
+            if any(offset < 0 or length < 0 for offset, length, _ in row["frames"]):
+                raise ValueError("a picture before the begin of its file")
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{shard / ROWS} is damaged ({error!r}); delete {shard} and run `apt prepare`") from None
         if whole:

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from apt_lightning.common.errors import UsageError
+from apt_lightning.common.files import reading
 from apt_lightning.common.processes import core_count
 from apt_lightning.data.collection.collection import SYNTHETIC
 from apt_lightning.data.synthetic.clip import ClipFormat, ClipPlan, make_clip
@@ -178,7 +179,9 @@ def _claim(root: Path, settings: Mapping[str, object]) -> None:
     """Record the settings in :data:`SYNTHETIC`, or make sure that the folder was made with the same ones."""
     record = root / SYNTHETIC
     if record.exists():
-        if json.loads(record.read_text()) != settings:
+        with reading(record, "name another folder"):
+            before = json.loads(record.read_text())
+        if before != settings:
             raise UsageError(f"{root} holds a synthetic set of other settings (its {SYNTHETIC}): name another folder")
         return
     if root.exists() and any(root.iterdir()):

@@ -207,8 +207,12 @@ def _coverage(rows: IntArray, reference: Reference, split: str, judged: int) -> 
     if judged < of:
         remarks.append(f"covers {judged} of the {of} labelled clips of the {split} split; metrics rest on those.")
     found = Counter(reference.splits[i] for i in rows[rows >= 0].tolist())
-    if found["train"]:
+    if found["train"] and split != "train":
         remarks.append(f"holds {found['train']} clips of the training split; they are left out.")
+    known = {"train", "validation"} - {split}  # clips of validation, too, are put to use
+    further = found.total() - sum(found[name] for name in known) - judged
+    if further:
+        remarks.append(f"holds {further} clips of other splits or without a label; they are left out.")
     if reference.statistics is None:
         remarks.append("no training labels: low, high and the look-up are not known, and all sources count as unseen.")
     return remarks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shlex
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from apt_lightning.experiments.cards.croissant import CARD
 from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.experiments.runner import RUN, RunSettings, read_settings
 from apt_lightning.stages.names import BEST
-from apt_lightning.training.callbacks import METRICS_FILE
+from apt_lightning.training.callbacks import METRICS_FILE, read_epochs
 
 
 class Item(NamedTuple):
@@ -118,6 +117,5 @@ def _minutes(folder: Path) -> float:
     """Sum of the epochs' times."""
     seconds = 0.0
     for path in RunFolder(folder).files("*", METRICS_FILE):
-        with path.open(newline="", encoding="utf-8") as stream:
-            seconds += sum(float(line.get("seconds") or 0) for line in csv.DictReader(stream))
+        seconds += sum(float(line.get("seconds") or 0) for line in read_epochs(path))
     return seconds / 60

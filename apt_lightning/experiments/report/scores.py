@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from apt_lightning.common.errors import DataError
+from apt_lightning.common.files import reading
 from apt_lightning.common.traits import TRAIT_CODES
 from apt_lightning.evaluation.comparison_table import decision
 from apt_lightning.evaluation.metrics import MIN_SOURCES, TRAIT_COLUMNS
@@ -296,22 +297,24 @@ def ablations(runs: Sequence[Run]) -> Section:
         if not path.is_file():
             blocks[run.name] = [Note("Not run: `apt ablate` with this run's settings changes one part at a time.")]
             continue
-        with path.open(newline="", encoding="utf-8") as stream:
-            lines = list(csv.DictReader(stream))
-        rows = []
-        for line in lines:
-            cells: list[Cell | str] = [f"{line['group']}: {line['title']}", f"{int(line['parameters']):,}"]
-            cells += [number(float(line["validation"])), number(float(line["test"]))]
-            for unit in ("stage4", "stage2"):
-                metrics = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper", "p")]
-                if all(metrics):
-                    value, lower, upper, p = (float(metric) for metric in metrics)
-                    cells += [value_cell(value, lower, upper), p_value(p)]
-                else:
-                    cells += ["", ""]
-            rows.append(TableRow(cells, "final" if line["unit"] == "stage4" else ""))
+        with reading(path, "`apt ablate` writes it again"):
+            with path.open(newline="", encoding="utf-8") as stream:
+                lines = list(csv.DictReader(stream))
+            rows = []
+            for line in lines:
+                cells: list[Cell | str] = [f"{line['group']}: {line['title']}", f"{int(line['parameters']):,}"]
+                cells += [number(float(line["validation"])), number(float(line["test"]))]
+                for unit in ("stage4", "stage2"):
+                    metrics = [line[f"1-MAE {key} from {unit}"] for key in ("difference", "lower", "upper", "p")]
+                    if all(metrics):
+                        value, lower, upper, p = (float(metric) for metric in metrics)
+                        cells += [value_cell(value, lower, upper), p_value(p)]
+                    else:
+                        cells += ["", ""]
+                rows.append(TableRow(cells, "final" if line["unit"] == "stage4" else ""))
+            seeds = lines[0]["seeds"]
         head = ["variant", "trained parameters", "validation", "test", "against stage 4", "p", "against stage 2", "p"]
         notes = ["p-values of this table are not corrected for the number of variants. Choose by validation only."]
-        blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}; seeds: {lines[0]['seeds']}", head, rows, notes)]
+        blocks[run.name] = [Table(f"Mean 1-MAE: {run.clips}; seeds: {seeds}", head, rows, notes)]
     intro = "Does the gain come from the embeddings, from the mining, or from more parameters?"
     return Section("ablations", "Ablations", intro, runs=blocks)

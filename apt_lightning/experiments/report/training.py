@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from apt_lightning.common.files import reading
 from apt_lightning.common.traits import TRAIT_CODES, trait_classes
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.evaluation.embedding_plot import CLASS_NAMES, MARKERS, draw_classes, principal_components
@@ -23,11 +24,13 @@ from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.report.blocks import Block, Chart, Key, Note, Panels, Section, Source, Table, TableRow
 from apt_lightning.experiments.report.charts import BASELINE, CLASS_COLOURS, FINAL, picture
 from apt_lightning.experiments.report.run import Run
+from apt_lightning.training.callbacks import read_epochs
 
 FloatArray = npt.NDArray[np.float64]
 
 PACKAGES = ("apt-lightning", "torch", "lightning", "torchvision", "torchmetrics", "pytorch-metric-learning", "numpy")
 """Whose versions are shown."""
+TEST_AGAIN = "test the stage again"
 
 
 def embeddings(runs: Sequence[Run]) -> Section:
@@ -38,9 +41,12 @@ def embeddings(runs: Sequence[Run]) -> Section:
         if path is None:
             blocks[run.name] = [Note("No stage3/embeddings_test.npz: `apt test` of stage 3 writes it.")]
             continue
-        with np.load(path, allow_pickle=False) as arrays:
+        with reading(path, TEST_AGAIN), np.load(path, allow_pickle=False) as arrays:
             values, present, labels = (arrays[name] for name in ("embeddings", "present", "labels"))
             modalities = [str(name) for name in arrays["modalities"]]
+            fit = values.shape[:2] == present.shape and len(labels) == len(values)
+            if not fit or not np.isfinite(values[present]).all():
+                raise ValueError("its arrays do not fit each other")
         if present.sum() < 3:
             blocks[run.name] = [Note("Fewer than three test embeddings exist: nothing to draw.")]
             continue
@@ -78,17 +84,18 @@ def _retrieval(run: Run) -> list[Block]:
     path = run.file("stage3", "retrieval_test.csv")
     if path is None:
         return []
-    with path.open(newline="") as stream:
-        lines = [line for line in csv.DictReader(stream) if int(line["queries"])]
     rows = []
-    for query, answer in dict.fromkeys((line["query"], line["answer"]) for line in lines):
-        own = [line for line in lines if (line["query"], line["answer"]) == (query, answer)]
-        means = [
-            float(np.mean([float(line[key]) for line in own]))
-            for key in ("precision", "precision_chance", "map_at_r", "map_at_r_chance")
-        ]
-        queries = sum(int(line["queries"]) for line in own)
-        rows.append(TableRow([f"{query} → {answer}", str(queries), *(number(value, 3) for value in means)]))
+    with reading(path, TEST_AGAIN):
+        with path.open(newline="") as stream:
+            lines = [line for line in csv.DictReader(stream) if int(line["queries"])]
+        for query, answer in dict.fromkeys((line["query"], line["answer"]) for line in lines):
+            own = [line for line in lines if (line["query"], line["answer"]) == (query, answer)]
+            means = [
+                float(np.mean([float(line[key]) for line in own]))
+                for key in ("precision", "precision_chance", "map_at_r", "map_at_r_chance")
+            ]
+            queries = sum(int(line["queries"]) for line in own)
+            rows.append(TableRow([f"{query} → {answer}", str(queries), *(number(value, 3) for value in means)]))
     if not rows:
         return []
     head = ["query → answer", "queries", "P@10", "by chance", "MAP@R", "by chance"]
@@ -126,8 +133,7 @@ def _epochs(path: Path) -> dict[str, FloatArray]:
     """Columns of ``metrics.csv``, NaN where a cell is empty."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as stream:
-        lines = list(csv.DictReader(stream))
+    lines = read_epochs(path)
     names = dict.fromkeys(name for line in lines for name in line)
     return {name: np.array([float(line.get(name) or "nan") for line in lines]) for name in names}
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from apt_lightning.common.configs import read_yaml_text
 from apt_lightning.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def read_search(path: str | os.PathLike[str]) -> Search:
             stage 3 does not have or that must not be searched.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} is no readable YAML: {error}") from None
+        content = yaml.safe_load(read_yaml_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a date that is none
+        raise UsageError(f"{path} is no readable YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict) or not content["parameters"]:
         raise UsageError(f"{path}: expected W&B's sweep form with `method`, `metric` and `parameters`")
     unknown = [str(key) for key in content if key not in KEYS]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from apt_lightning.common.configs import find_config
 from apt_lightning.common.errors import UsageError
-from apt_lightning.common.files import digest, locked, write_csv, write_json
+from apt_lightning.common.files import digest, locked, reading, write_csv, write_json
 from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
@@ -102,10 +102,10 @@ def _metrics(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
     record = fourth.folder.parent / "trial.json"
     with locked(fourth.folder.parent / LOCK, blocking=True):  # equal parameters may be drawn twice
         if record.is_file():
-            content = json.loads(record.read_text(encoding="utf-8"))
-            if content["key"] == fourth.key:
-                found: dict[str, float] = content["metrics"]
-                return found
+            with reading(record, "delete it to train the trial again"):
+                content = json.loads(record.read_text(encoding="utf-8"))
+                if content["key"] == fourth.key:
+                    return {str(name): float(value) for name, value in content["metrics"].items()}
         complete([third, fourth], isolate)
         best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
         found = {name: value for name, value in best.items() if name.startswith("val/")}

@@ -100,17 +100,21 @@ def test_number_of_processes_must_be_the_launchers(data, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_share_ends_at_a_signal_and_goes_on_later(tmp_path, number):
     (tmp_path / "data").mkdir()
-    data = make_set(tmp_path / "data", [{"sleep": 0.2}] * 16)
+    large = {"comment": "large files are begun first"}  # each share does two, and then six that take their time
+    data = make_set(tmp_path / "data", [large] * 4 + [{"sleep": 4}] * 12)
     options = replace(OPTIONS, devices=2, workers=1)
     process = START.Process(target=rank, args=(data, tmp_path / "store", options, torchrun(0, 2)))
     process.start()
     while len(done(tmp_path / "store")) < 2:
+        assert process.is_alive()
         time.sleep(0.05)
     os.kill(process.pid, number)
-    process.join(10)
+    process.join(120)
     assert process.exitcode == 1  # KeyboardInterrupt
     finished = done(tmp_path / "store")
     assert 2 <= len(finished) < 8
+    for name in {f"clip{i:04d}.json" for i in range(16)} - finished.keys():
+        write_clip(tmp_path / "data" / name)
     assert prepare(data, tmp_path / "store", OPTIONS) == 0
     assert set(done(tmp_path / "store").values()) == {1}
 

@@ -184,3 +184,13 @@ def test_fault_page_and_code_agree():
     for _, _, sentence_, _, test in rows:
         file, _, name = test.partition("::")
         assert sentence_ and f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
+
+
+def test_every_test_that_the_fault_page_names_exists():
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 100
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
+    assert not missing
+    numbers = [int(number) for number in re.findall(r"^\| (\d+) \| .+? \| `", page, re.M)]
+    assert numbers == list(range(1, 23))

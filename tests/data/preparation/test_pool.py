@@ -124,9 +124,9 @@ def test_too_few_open_files_are_named_with_a_remedy(tmp_path):
 def test_only_hanging_and_dying_clips(tmp_path):
     tasks = tasks_for(tmp_path, [{"do": "hang"}, {"do": "die"}, {"do": "hang"}])
     start = time.monotonic()
-    results = list(run_pool(tasks, JOB, workers=3, seconds=1.5))
+    results = list(run_pool(tasks, JOB, workers=3, seconds=5))
     assert outcome(results) == {"0.json": ["timeout"], "1.json": ["decoder-crash"], "2.json": ["timeout"]}
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 500  # a clip hangs for 1000 s
 
 
 def test_worker_killed_by_something_else_is_no_fault_of_the_clip(tmp_path):
@@ -196,13 +196,13 @@ def test_workers_die_with_the_parent(tmp_path):
         f"extract={JOB.extract!r}), 2, 600.0))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 20
     workers = []
-    while len(workers) < 2 and time.monotonic() < deadline:
+    while len(workers) < 2:
+        assert parent.poll() is None
         workers = psutil.Process(parent.pid).children()
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(float(np.random.default_rng().uniform(0, 1)))  # they end at whatever they are: starting, or at a clip
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    gone, alive = psutil.wait_procs(workers, timeout=5)
+    gone, alive = psutil.wait_procs(workers, timeout=60)
     assert len(gone) == 2 and not alive

@@ -192,12 +192,22 @@ def test_full_disk_is_one_line_and_goes_on(data, tmp_path):
     content(store)
 
 
-def test_two_runs_at_once_are_refused(data, tmp_path):
-    for clip in data.parent.glob("clip*.json"):
-        write_clip(clip, sleep=0.3)
-    first = subprocess.Popen([sys.executable, "-c", SCRIPT, data, tmp_path / "store"], stderr=subprocess.DEVNULL)
-    while not (tmp_path / "store" / "manifest.json").exists():
+def one_clip_lasts(data):
+    """Have the first clip of all take longer than any test, so that a preparation does not end by itself."""
+    write_clip(next(iter(sorted(data.parent.glob("clip*.json")))), sleep=1000)
+
+
+def wait_for_a_row(store, process):
+    """Return when a row is committed: whoever wrote it holds the locks, and goes on while a clip lasts."""
+    while not any(file.stat().st_size for file in store.glob("shards/*/rows.jsonl")):
+        assert process.poll() is None, "it ended before it had done a clip"
         time.sleep(0.02)
+
+
+def test_two_runs_at_once_are_refused(data, tmp_path):
+    one_clip_lasts(data)
+    first = subprocess.Popen([sys.executable, "-c", SCRIPT, data, tmp_path / "store"], stderr=subprocess.DEVNULL)
+    wait_for_a_row(tmp_path / "store", first)
     with pytest.raises(StoreError, match="another process is writing"):
         prepare(data, tmp_path / "store", OPTIONS)
     first.kill()
@@ -205,8 +215,7 @@ def test_two_runs_at_once_are_refused(data, tmp_path):
 
 
 def test_ctrl_c_ends_cleanly(data, tmp_path):
-    for clip in data.parent.glob("clip*.json"):
-        write_clip(clip, sleep=0.3)
+    one_clip_lasts(data)
     code = (
         f"import sys; from apt_lightning.cli import main; import apt_lightning.data.preparation.pool as p\n"
         f"import apt_lightning.cli.doctor as d\nfrom dataclasses import replace\ninner = d.options_of\n"
@@ -215,14 +224,13 @@ def test_ctrl_c_ends_cleanly(data, tmp_path):
         f"sys.exit(main(['prepare', {str(data)!r}, {str(tmp_path / 'store')!r}]))"
     )
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not any((tmp_path / "store").glob("shards/*/rows.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for_a_row(tmp_path / "store", run)
     workers = psutil.Process(run.pid).children()
     run.send_signal(signal.SIGINT)
-    errors = run.communicate(timeout=20)[1]
+    errors = run.communicate(timeout=120)[1]
     assert run.returncode == 130 and "goes on where it stopped" in errors and "Traceback" not in errors
-    assert not psutil.wait_procs(workers, timeout=10)[1]
+    assert not psutil.wait_procs(workers, timeout=60)[1]
+    write_clip(data.parent / "clip0000.json", seed=0)
     prepare(data, tmp_path / "store", OPTIONS)
     content(tmp_path / "store")
 
@@ -243,7 +251,7 @@ def kill_at_random(data, store, rng, seconds):
     if target != run.pid:
         run.wait(60)
     finished = run.wait() == 0
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     return finished
 

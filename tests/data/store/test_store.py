@@ -172,13 +172,14 @@ def test_two_writers_of_one_shard_exclude_each_other(tmp_path):
     folder = tmp_path / "shards" / "0-0"
     code = (
         "import sys; from pathlib import Path; from apt_lightning.data.store.writer import ShardWriter\n"
-        f"ShardWriter(Path({str(folder)!r}), 'key'); print('open', flush=True)"
+        f"print('asks', flush=True); ShardWriter(Path({str(folder)!r}), 'key'); print('open', flush=True)"
     )
     with ShardWriter(folder, "key"):
         other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert other.stdout.readline() == b"asks\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(timeout=1.5)
-    assert other.communicate(timeout=20)[0] == b"open\n"
+            other.wait(timeout=1)
+    assert other.communicate(timeout=120)[0] == b"open\n"
 
 
 def test_damaged_middle_line_is_named(tmp_path):

@@ -19,7 +19,7 @@ from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.blocks import Forest, Mark
-from apt_lightning.experiments.report.charts import SCHEMES
+from apt_lightning.experiments.report.charts import SCHEMES, picture
 from apt_lightning.experiments.report.page import read_runs, write_report
 from apt_lightning.experiments.report.run import Run
 from apt_lightning.experiments.report.verdict import verdict
@@ -407,3 +407,15 @@ def test_browser_shows_it_without_errors_or_requests(which, request, tmp_path):
         assert {frame["empty"], frame["broken"]} == {0}
         assert frame["faults"] == frame["resources"] == frame["wide"] == frame["clipped"] == []
         assert frame["overflow"] <= 0
+
+
+def test_names_with_dollar_signs_are_no_mathematics():
+    names = ["$", "5 $ an hour", "$a_{b $", "$x$"]
+
+    def draw(axes):
+        axes.barh(range(4), range(4))
+        axes.set_yticks(range(4), names)
+        axes.set_title(names[2])
+
+    drawn = picture("groups", "groups", draw).svg
+    assert all(f">{name}<" in drawn for name in names)

@@ -1,0 +1,58 @@
+"""`apt run` keeps what is finished: another training in its place is refused, or asked for."""
+
+import json
+import shutil
+
+import pytest
+from places import CONFIGS, QUICK
+
+from apt_lightning.cli import main
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+@pytest.fixture
+def finished(feature_run, tmp_path):
+    """A copy of a finished run and the words of a command on it."""
+    shutil.copytree(feature_run, tmp_path / "run")
+    words = [f"--store={feature_run.parent / 'store'}", f"--out={tmp_path / 'run'}", f"--stages={CONFIGS}"]
+    return tmp_path / "run", ["run", *words]
+
+
+@pytest.mark.parametrize("command", ["run", "ablate"])
+def test_other_settings_destroy_nothing_unless_asked(command, finished, capsys):
+    out, words = finished
+    before = files(out)
+    other = [command, *words[1:], f"--options={json.dumps([*QUICK, '--data.seed=5'])}"]
+    assert main(other) == 2
+    error = capsys.readouterr().err
+    assert str(out / "seed42" / "stage1_audio") in error and "--overwrite=true" in error and "--out" in error
+    assert files(out) == before
+    if command == "run":
+        assert main([*other, "--overwrite=true", "--modalities=[audio]"]) == 0
+        after = files(out)
+        changed = {path.parent.name for path in before if after.get(path) != before[path]}
+        assert {"stage1_audio", "stage4"} <= changed and not changed & {"stage1_visual", "stage1_text"}
+
+
+def test_what_a_person_trained_there_is_kept_too(finished, capsys):
+    out, words = finished
+    for name in ("started.json", "done.json"):
+        (out / "seed42" / "stage2" / name).unlink()
+    before = files(out)
+    assert main([*words, f"--options={json.dumps(QUICK)}"]) == 2
+    assert "stage2 holds a model" in capsys.readouterr().err
+    assert files(out) == before
+
+
+def test_another_number_of_folds_is_another_run(finished, tmp_path, capsys):
+    _, words = finished
+    out = tmp_path / "folds"
+    words = [*words, f"--out={out}", f"--options={json.dumps(QUICK)}", "--modalities=[audio]"]
+    assert main([*words, "--folds=3", "--share=1/3"]) == 0
+    before = files(out)
+    assert main([*words, "--folds=4", "--share=1/4"]) == 2
+    assert "--overwrite=true" in capsys.readouterr().err
+    assert files(out) == before
