@@ -34,8 +34,9 @@ def run(args: jsonargparse.Namespace) -> int:
     }
     if args.trial == (args.config is not None) or (parameters and not args.trial):
         raise UsageError("give either a sweep YAML, or `--trial` with the flags of one trial")
-    if args.trials < 1 or args.seed < 0:
-        raise UsageError(f"`--trials` must be 1 or more and `--seed` 0 or more, but are {args.trials} and {args.seed}")
+    for name, least in (("trials", 1), ("seed", 0)):
+        if args[name] < least:
+            raise UsageError(f"`--{name}` must be {least} or more, but is {args[name]}")
     from apt_lightning.common.configs import find_config
     from apt_lightning.experiments.sweep.sweep import (
         BEST_FOLDER,

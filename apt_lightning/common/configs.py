@@ -73,8 +73,9 @@ def find_config_options(words: list[str]) -> list[str]:
 def _found(name: str) -> str:
     path = find_config(name)
     if not path.is_file():
-        names = ", ".join(file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob("*.yaml")))
-        raise UsageError(f"no file {name}; with the package come {names}, which `apt configs DIR` writes out")
+        names = (file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob("*.yaml")))
+        own = ", ".join(name for name in names if not name.startswith("overlays/"))
+        raise UsageError(f"no file {name}; with the package come {own} and overlays: `apt configs DIR` writes them out")
     read_yaml_text(path)
     return str(path)
 

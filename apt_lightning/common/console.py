@@ -101,6 +101,8 @@ def output(words: Sequence[str]) -> Iterator[list[str]]:
 def logged(path: Path) -> Iterator[None]:
     """Append to a file, with the time, every line that is said within, by processes started within too.
 
+    An error before anything is said leaves no file.
+
     Args:
         path: The file; its folder is made if absent.
     """
@@ -110,8 +112,9 @@ def logged(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        with open(path, "a", encoding="utf-8", errors=ERRORS) as file:
-            file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {type(error).__name__}: {error}\n")
+        if path.is_file():
+            with open(path, "a", encoding="utf-8", errors=ERRORS) as file:
+                file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {type(error).__name__}: {error}\n")
         raise
     finally:
         os.environ.pop(LOG)

@@ -95,7 +95,7 @@ def test_command_shows_seconds_frames_and_words(chain, clips, capsys):
     flags = [f"--checkpoint={chain / 'seed42' / 'stage4' / 'best.ckpt'}", "--explain", "--transcript=the party is calm"]
     assert main(["score", *flags, "--", clips[0].path]) == 0
     shown = capsys.readouterr().out
-    assert "its 4 words together" in shown and "the frame that moves it most" in shown and "calm" in shown
+    assert "text, 4 words" in shown and "frame of most effect" in shown and "calm" in shown
     assert main(["score", *flags, "--every=1", "--json", "--", clips[0].path]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert [window["from"] for window in told["windows"]] == [0, 1]
