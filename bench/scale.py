@@ -16,6 +16,7 @@ from bench.stores import feature_store
 
 def measure(n: int, epochs: int, folder: Path) -> dict[str, float]:
     """Epoch seconds per clip of stage 2, and peak memory, in this process."""
+    import torch
     from lightning.pytorch import Trainer
 
     from apt_lightning.common.console import quiet
@@ -23,6 +24,7 @@ def measure(n: int, epochs: int, folder: Path) -> dict[str, float]:
     from bench.train import STAGES, stored_features
 
     quiet()
+    torch.set_flush_denormal(True)  # as `apt fit` does
     data, features = stored_features(folder)
     module = STAGES["stage 2"]()
     module.features = lambda store: features  # type: ignore[method-assign]

@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--json", help="Write the figures here.")
     args = parser.parse_args()
     quiet()
+    torch.set_flush_denormal(True)  # as `apt fit` does
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
