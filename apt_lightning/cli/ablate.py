@@ -23,6 +23,14 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 def run(args: jsonargparse.Namespace) -> int:
     """Train what is missing, print the table and write it as CSV and JSON."""
     from apt_lightning.evaluation.bootstrap import LEVEL
+    from apt_lightning.experiments.ablation import (
+        ablate,
+        ablation_lines,
+        ablation_table,
+        extremes_table,
+        variants,
+        write_ablation,
+    )
 
     settings = settings_of(args)
     if args.features:
@@ -31,32 +39,18 @@ def run(args: jsonargparse.Namespace) -> int:
             feature_lines,
             feature_rows,
             features_table,
-            write_features,
         )
 
         found = ablate_features(settings, args.overwrite)
         say(f"\n{features_table(found)}\n")
-        files, lines, plain = (
-            write_features(found, settings.out),
-            feature_lines(found),
-            {"features": feature_rows(found)},
-        )
+        name, lines, details = "ablation_features", feature_lines(found), {"features": feature_rows(found)}
     else:
-        from apt_lightning.experiments.ablation import (
-            ablate,
-            ablation_lines,
-            ablation_table,
-            extremes_table,
-            variants,
-            write_ablation,
-        )
-
         rows = ablate(settings, args.overwrite)
         say(f"\n{ablation_table(rows)}\n\n{extremes_table(rows)}\n")
-        files, lines, plain = write_ablation(rows, settings.out), ablation_lines(rows), {"variants": variants(rows)}
-    for file in files:
+        name, lines, details = "ablation", ablation_lines(rows), {"variants": variants(rows)}
+    for file in write_ablation(lines, details, settings.out, name):
         say(str(file))
-    say_json(args.json, plain, LEVEL)
+    say_json(args.json, details, LEVEL)
     if args.log_to:
         log_findings("ablate", [settings.out], {"ablation": lines}, {})
     return 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import jsonargparse
 
 from apt_lightning.common.console import add_json, say, say_json
-from apt_lightning.experiments.findings import add_log_to
+from apt_lightning.experiments.findings import add_log_to, log_findings
 
 if TYPE_CHECKING:
     from apt_lightning.evaluation.predictions import Predictions
@@ -80,7 +80,6 @@ def run(args: jsonargparse.Namespace) -> int:
     say_json(args.json, {"a": names[0], "b": names[1], **{n: c.to_dict() for n, c in metrics.items()}}, args.level)
     if args.log_to:
         from apt_lightning.evaluation.comparison_table import comparison_rows
-        from apt_lightning.experiments.findings import log_findings
 
         lines = [{"clips": part, **line} for part, c in metrics.items() for line in comparison_rows(c)]
         mean = next(line for line in lines if (line["metric"], line["of"]) == ("1-MAE", "mean"))

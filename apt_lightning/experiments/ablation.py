@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,28 +183,36 @@ def ablation_lines(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:
         line = _line(row)
         for name, unit in REFERENCES.items():
             for metric in COMPARED:
-                d = row.against[name].metrics[metric] if name in row.against else None
-                for key in ("difference", "lower", "upper", "p"):
-                    line[f"{metric} {key} from {unit}"] = None if d is None else float(getattr(d, key)[-1])
+                found = compared(row.against, name, metric)
+                line |= {f"{metric} {key} from {unit}": value for key, value in found.items()}
         lines.append(line)
     return lines
 
 
-def write_ablation(rows: Sequence[AblationRow], out: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write ``ablation.csv``, see :func:`ablation_lines`, and ``ablation.json`` with all traits.
+def compared(against: Mapping[str, Comparison], name: str, metric: str) -> dict[str, float | None]:
+    """Difference of a metric from a system with its interval and p, mean over traits; None if it is not compared."""
+    d = against[name].metrics[metric] if name in against else None
+    return {key: None if d is None else float(getattr(d, key)[-1]) for key in ("difference", "lower", "upper", "p")}
+
+
+def write_ablation(
+    lines: Sequence[Mapping[str, Any]], details: Mapping[str, Any], out: str | os.PathLike[str], name: str
+) -> tuple[Path, Path]:
+    """Write the table of an ablation as CSV, and what it rests on with all traits as JSON.
 
     Args:
-        rows: From :func:`ablate`.
+        lines: From :func:`ablation_lines` or that of the feature sets.
+        details: Plain data.
         out: Run folder.
+        name: Of the two files, without their suffix.
 
     Returns:
         The two files.
     """
-    lines = ablation_lines(rows)
-    table, details = Path(out, "ablation.csv"), Path(out, "ablation.json")
+    table, full = Path(out, f"{name}.csv"), Path(out, f"{name}.json")
     write_csv(table, list(lines[0]), (line.values() for line in lines))
-    write_json(details, {"variants": variants(rows)})
-    return table, details
+    write_json(full, dict(details))
+    return table, full
 
 
 def variants(rows: Sequence[AblationRow]) -> list[dict[str, Any]]:

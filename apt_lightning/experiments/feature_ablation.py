@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.common.files import write_csv, write_json
 from apt_lightning.data.store.content import read_content, set_means
 from apt_lightning.data.store.reader import PREPARED, Store
 from apt_lightning.evaluation.neighbours import neighbours
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import Comparison, compare
 from apt_lightning.evaluation.tables import interval, number, render
-from apt_lightning.experiments.ablation import accuracy, result
+from apt_lightning.experiments.ablation import accuracy, compared, result
 from apt_lightning.experiments.ablation_plan import Variant
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.results import Split
@@ -246,30 +244,9 @@ def feature_lines(rows: Sequence[FeatureRow]) -> list[dict[str, Any]]:
     for row in rows:
         line = _line(row)
         for name in (AS_RUN, ALL):
-            d = row.against[name].metrics["1-MAE"] if name in row.against else None
-            line |= {
-                f"{key} from {name}": None if d is None else float(getattr(d, key)[-1])
-                for key in ("difference", "lower", "upper", "p")
-            }
+            line |= {f"{key} from {name}": value for key, value in compared(row.against, name, "1-MAE").items()}
         lines.append(line)
     return lines
-
-
-def write_features(rows: Sequence[FeatureRow], out: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write ``ablation_features.csv``, see :func:`feature_lines`, and ``ablation_features.json`` with all traits.
-
-    Args:
-        rows: From :func:`ablate_features`.
-        out: Run folder.
-
-    Returns:
-        The two files.
-    """
-    lines = feature_lines(rows)
-    table, details = Path(out, "ablation_features.csv"), Path(out, "ablation_features.json")
-    write_csv(table, list(lines[0]), (line.values() for line in lines))
-    write_json(details, {"features": feature_rows(rows)})
-    return table, details
 
 
 def feature_rows(rows: Sequence[FeatureRow]) -> list[dict[str, Any]]:

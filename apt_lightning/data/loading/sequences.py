@@ -28,8 +28,9 @@ def padded(clips: Sequence[Sequence[npt.NDArray[Any]]], widths: Sequence[int]) -
     """
     lengths = np.array([[len(steps) for steps in clip] for clip in clips], np.int64).reshape(-1, len(widths))
     values = np.zeros((len(clips), max(1, int(lengths.max(initial=0))), sum(widths)), np.float32)
+    starts = np.cumsum([0, *widths[:-1]])
     for row, clip in zip(values, clips, strict=True):
-        for steps, at, width in zip(clip, np.cumsum([0, *widths]), widths, strict=False):
+        for steps, at, width in zip(clip, starts, widths, strict=True):
             row[: len(steps), at : at + width] = steps.reshape(len(steps), width)
     return torch.from_numpy(values), torch.from_numpy(lengths)
 

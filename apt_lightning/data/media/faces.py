@@ -19,8 +19,8 @@ from PIL import Image
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import file_digest
+from apt_lightning.data.media.decode import Picture
 
-Picture = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 
 SEARCHED = 360
