@@ -23,7 +23,8 @@ import decord
 import numpy as np
 import opensmile
 
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 from bench.prepare import HEIGHT, N_FRAMES, RATE, WIDTH, bare_calls, write_clip
 
 Call = Callable[[str], object]

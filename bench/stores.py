@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
+from apt_lightning.data.store.index import PREPARED
 from apt_lightning.data.store.precomputed import put_features
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.reader import Store
 
 WORDS = ["".join(letters) for letters in islice(product("abcdefghijklmnopqrstuvwxyz", repeat=3), 13_000)]
 """A vocabulary of the real set's size."""

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from apt_lightning.common.traits import TRAITS, trait_classes, trait_statistics
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.store.index import PREPARED
 from apt_lightning.data.store.precomputed import put_features
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.reader import Store
 from apt_lightning.data.synthetic.features import SyntheticFeatures, synthetic_features
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions

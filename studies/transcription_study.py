@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from apt_lightning.common.console import say
 from apt_lightning.common.traits import TRAIT_CODES
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.speech import transcribe_clips
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.text.tokens import tokenize

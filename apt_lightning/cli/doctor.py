@@ -44,7 +44,7 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
         UsageError: If a number is out of range.
     """
     from apt_lightning.common.errors import UsageError
-    from apt_lightning.data.media.extract import ExtractionSettings
+    from apt_lightning.data.media.extraction import ExtractionSettings
     from apt_lightning.data.preparation.share import Options
 
     for name, value in (

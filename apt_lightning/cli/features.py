@@ -39,8 +39,9 @@ def run(args: jsonargparse.Namespace) -> int:
     """Put features in place; 1 if some clips of the store get none."""
     from apt_lightning.common.errors import UsageError
     from apt_lightning.data.store.given_sequences import put_set
+    from apt_lightning.data.store.index import PREPARED
     from apt_lightning.data.store.precomputed import put_features, remove_features
-    from apt_lightning.data.store.reader import PREPARED, Store
+    from apt_lightning.data.store.reader import Store
 
     store = Store.open(args.store)
     if args.modality is None:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.data.store.content import read_content, set_means
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.index import PREPARED
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.neighbours import neighbours
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import Comparison, compare

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-from apt_lightning.data.store.reader import PREPARED
+from apt_lightning.data.store.index import PREPARED
 from apt_lightning.stages.names import BEST, STAGE2, STAGE3, STAGE4, stage1
 
 

@@ -21,7 +21,8 @@ from apt_lightning.common.files import locked, write_json
 from apt_lightning.common.processes import die_with, launched_tasks
 from apt_lightning.common.version import __version__
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.index import PREPARED
+from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.stages.names import BEST, LAST, LOCK, STAGE1

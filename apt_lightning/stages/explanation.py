@@ -17,7 +17,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from apt_lightning.common.traits import by_trait
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.media.parts import orders
 from apt_lightning.networks import FrameEncoder, TokenEncoder, VectorEncoder
 

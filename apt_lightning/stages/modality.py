@@ -13,7 +13,8 @@ from apt_lightning.common.batch import Batch
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.ranges import check_ranges
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.index import PREPARED
+from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.rows import N_FUNCTIONALS
 from apt_lightning.data.store.sequences import describe
 from apt_lightning.losses.regression import RegressionTerms

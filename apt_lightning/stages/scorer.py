@@ -19,7 +19,7 @@ from apt_lightning.common.names import name_form
 from apt_lightning.common.traits import TRAITS, TraitStatistics, by_trait
 from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.loading.pictures import decode_pictures
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.pool import Result
 from apt_lightning.data.preparation.share import extracting, in_time
 from apt_lightning.data.store.rows import N_FUNCTIONALS

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.media.parts import SoundParts, orders
 from apt_lightning.experiments.clips.page import NOTICE, card, render
 from apt_lightning.experiments.clips.picture import draw

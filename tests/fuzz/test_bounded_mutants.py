@@ -44,7 +44,8 @@ SUBTITLES = (
 
 
 def film(root, suffix):
-    from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+    from apt_lightning.data.media.extract import extract_clip
+    from apt_lightning.data.media.extraction import ExtractionSettings
 
     found = extract_clip(root / f"clip.{suffix}", "clip", ExtractionSettings())
     assert found.functionals is None or np.isfinite(found.functionals).all()

@@ -11,7 +11,7 @@ import numpy as np
 
 from apt_lightning.common.errors import ClipError
 from apt_lightning.data.faults import Fault
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 
 
 def write_clip(path, **behaviour):

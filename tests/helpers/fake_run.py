@@ -9,8 +9,9 @@ import numpy as np
 from apt_lightning.common.traits import TRAITS, trait_statistics
 from apt_lightning.data.collection.folds import grouped_folds, write_folds
 from apt_lightning.data.preparation.prepare import prepare
+from apt_lightning.data.store.index import PREPARED
 from apt_lightning.data.store.precomputed import put_features
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.runner import RunSettings

@@ -16,7 +16,8 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.data.loading.pictures import decode_pictures
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 from apt_lightning.data.text.tokens import tokenize
 from apt_lightning.evaluation.predictions import Predictions, write_predictions
 from apt_lightning.networks.frames import resize

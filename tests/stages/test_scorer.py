@@ -13,7 +13,8 @@ from whisper import FakeTranscriber
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 from apt_lightning.data.store.reader import Store
 from apt_lightning.stages.scorer import Scorer
 

@@ -22,7 +22,8 @@ from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.material import Material, Take, Taken
 from apt_lightning.data.preparation.pool import PoolJob, Result, Task, run_pool
 from apt_lightning.data.preparation.share import SECONDS, dealt, limit_reached, size_and_time, worker_count
-from apt_lightning.data.store.reader import Store, StoredClip
+from apt_lightning.data.store.index import StoredClip
+from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.sequence_shards import SequenceWriter, done_rows, read_row
 from apt_lightning.data.store.sequences import FeatureSet, clips_of, read_set, set_folder, write_set

@@ -6,99 +6,31 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
 
-import av
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from PIL import Image
 
-from apt_lightning.common.errors import ClipError, UsageError
+from apt_lightning.common.errors import ClipError
 from apt_lightning.common.files import file_digest
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.audio import Samples, SoundTrack, audio_faults, compute_functionals
-from apt_lightning.data.media.container import (
-    LONGEST,
-    REMEDY,
-    announced_end,
-    check_file,
-    codec_names,
-    decodable,
-    films,
-    is_media,
-    open_media,
-)
+from apt_lightning.data.media.container import announced_end, check_file, films
 from apt_lightning.data.media.decode import Picture, picture_faults, read_pictures
-from apt_lightning.data.media.parts import SoundParts, sound_parts, spans
+from apt_lightning.data.media.extraction import SPEECH_RATE, Extraction, ExtractionSettings, Found, useless
+from apt_lightning.data.media.packets import demux, missing, opened, other_sound
+from apt_lightning.data.media.parts import sound_parts, spans
 from apt_lightning.data.media.video import Moment, PictureTrack
 
-Found = list[tuple[str, str]]
-"""Codes of faults with what was measured."""
 Shown = tuple[list[bytes], list[float], Found]
 """JPEG pictures, their times, and what is wrong with them."""
 
 ASPECT = 16 / 9
 """Ratio of width to height of the data set's clips, which the paper's 248 x 140 keeps."""
 
-SPEECH_RATE = 16_000
-"""Samples a second that speech is recognised from."""
-
 SHORT_OF_END = 0.5
 """Seconds that a file may end before its announced end without being called cut short."""
-
-_LOSSES = {"no-audio", "short-audio", "silent-audio", "invalid-audio", "no-video", "black-picture", "no-face"}
-
-
-@dataclass(frozen=True)
-class ExtractionSettings:
-    """What is taken from a clip; part of the key under which a store keeps it."""
-
-    sample_rate: int = 44100
-    """Samples a second at which openSMILE works; its values depend on it."""
-    feature_set: str = "eGeMAPSv02"
-    """openSMILE feature set."""
-    n_frames: int = 6
-    """Pictures a clip (paper section 3)."""
-    frame_size: tuple[int, int] = (140, 248)
-    """Height and width of the pictures (paper section 3)."""
-    jpeg_quality: int = 95
-    """Quality of the stored pictures, of 100."""
-    decoder: Literal["pyav", "decord"] = "pyav"
-    """Reader of pictures; ``decord`` is used only where it is exact."""
-
-    def __post_init__(self) -> None:
-        if self.decoder == "decord" and find_spec("decord") is None:
-            raise UsageError("decord is not installed; it has wheels for Linux on x86-64 only: leave out `--decoder`")
-
-
-@dataclass
-class Extraction:
-    """What was taken from one clip."""
-
-    functionals: npt.NDArray[np.float32] | None
-    """(88,) functionals of the sound; ``None`` without usable sound, or if they were not asked for."""
-    frames: list[bytes]
-    """JPEG pictures, in time order; fewer than asked for, or none, if the clip has no more."""
-    times: list[float]
-    """Second of the clip at which each picture is shown."""
-    duration: float
-    """Seconds the picture is shown, or the sound heard if there is no picture."""
-    faults: list[Fault]
-    """Everything found; see :data:`apt_lightning.data.faults.FAULTS`."""
-    sha256: str
-    """Digest of the file, hexadecimal."""
-    start: float = 0.0
-    """Second of the file at which it begins."""
-    windows: list[Extraction] = field(default_factory=list)
-    """The same of each window, where asked for."""
-    parts: SoundParts | None = None
-    """What its sound is if only some of its seconds are heard, where asked for."""
-    speech: npt.NDArray[np.float32] | None = None
-    """(T,) samples at :data:`SPEECH_RATE`, if only they were asked for."""
 
 
 def extract_clip(
@@ -160,7 +92,7 @@ def _extract(
         if not container.streams.video and not container.streams.audio:
             raise ClipError("not-a-video", f"{name}: has neither a video nor an audio stream")
         if sound is not None and not sound.seconds:
-            sound = _other_sound(path, name, sound)
+            sound = other_sound(path, name, sound)
         faults = _file_faults(container, [track for track in (video, sound) if track is not None], end)
         samples, clipped = (np.zeros(0, np.float32), 0.0) if sound is None else sound.mono()
         heard = missing(container, "audio") if sound is None else audio_faults(samples, sound.rate, clipped)
@@ -222,70 +154,9 @@ def _speech(path: str, name: str) -> Extraction:
     with opened(path, name, check_file(path, name)) as container:
         _, sound, _ = demux(container, name, SPEECH_RATE)
         if sound is not None and not sound.seconds:
-            sound = _other_sound(path, name, sound)
+            sound = other_sound(path, name, sound)
         samples = np.zeros(0, np.float32) if sound is None else np.nan_to_num(sound.mono()[0])
     return Extraction(None, [], [], len(samples) / SPEECH_RATE, [], "", speech=samples)
-
-
-def opened(path: str, name: str, head: bytes) -> InputContainer:
-    """Open a stranger's file, whose first bytes have passed :func:`check_file`.
-
-    Raises:
-        ClipError: If it is no media file, or ends before its index.
-    """
-    try:
-        return open_media(path)
-    except MemoryError:
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        code = "truncated" if is_media(head) else "not-a-video"
-        detail = error.strerror if isinstance(error, av.FFmpegError) else error
-        raise ClipError(code, f"{name}: {detail}") from None
-
-
-def demux(container: InputContainer, name: str, rate: int) -> tuple[PictureTrack | None, SoundTrack | None, float]:
-    """Read all packets once; the sound is decoded on the way, the pictures only noted. Also the end of the last."""
-    film, heard = decodable(container, films(container)), decodable(container, container.streams.audio)
-    video = PictureTrack(film[0]) if film else None
-    sound = SoundTrack(heard[0], rate) if heard else None
-    end = 0.0
-    try:
-        for packet in container.demux():
-            if packet.stream is not None and packet.dts is not None and packet.size:
-                end = max(end, float(((packet.pts or packet.dts) + (packet.duration or 0)) * packet.time_base))
-            if video is not None and packet.stream is video.stream:
-                video.add(packet)  # type: ignore[arg-type]  # of a stream that is of pictures
-            elif sound is not None and packet.stream is sound.stream:
-                _listen(sound, packet, name)
-    except av.FFmpegError as error:
-        if isinstance(error, MemoryError):
-            raise
-        # What cannot be read any more is missing from the end, and found by that.
-    return video, sound, end
-
-
-def _listen(sound: SoundTrack, packet: Any, name: str) -> None:
-    sound.add(packet)
-    if sound.seconds > LONGEST:
-        raise ClipError("too-long", f"{name}: more than {LONGEST // 60} min of sound; {REMEDY}")
-
-
-def _other_sound(path: str, name: str, silent: SoundTrack) -> SoundTrack:
-    """The next sound track of the file in which there is something, if the decoder gets nothing out of the first."""
-    with open_media(path) as container:
-        others = [s for s in decodable(container, container.streams.audio) if s.index != silent.stream.index]
-        tracks = {stream.index: SoundTrack(stream, silent.rate) for stream in others}
-        for packet in container.demux(others) if others else ():
-            _listen(tracks[packet.stream.index], packet, name)
-    return next((track for track in tracks.values() if track.seconds), silent)
-
-
-def missing(container: InputContainer, kind: str) -> Found:
-    """Say why there is no ``audio`` or ``video``."""
-    streams = films(container) if kind == "video" else list(container.streams.audio)
-    if not streams:
-        return [(f"no-{kind}", f"no {kind} stream")]
-    return [(f"no-{kind}", f"no decoder for codec {codec_names(container, streams)}")]
 
 
 def _pictures(
@@ -356,8 +227,3 @@ def _file_faults(container: InputContainer, tracks: list[PictureTrack | SoundTra
     if not tracks or announced is None or end >= announced - SHORT_OF_END:
         return []
     return [("cut-short", f"{end:.1f} of {announced:.1f} s")]
-
-
-def useless(found: Found) -> bool:
-    """Whether the picture, or the sound, of which this was found is not used."""
-    return any(code in _LOSSES for code, _ in found)

@@ -14,8 +14,9 @@ from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.audio import Samples, audio_faults
 from apt_lightning.data.media.container import check_file
 from apt_lightning.data.media.decode import picture_faults, read_pictures
-from apt_lightning.data.media.extract import Extraction, Found, demux, missing, opened, useless
+from apt_lightning.data.media.extraction import Extraction, Found, useless
 from apt_lightning.data.media.faces import CUT_FROM, cut_faces, face_settings, load_detector
+from apt_lightning.data.media.packets import demux, missing, opened
 from apt_lightning.data.media.video import PictureTrack
 
 Pictures = npt.NDArray[np.uint8]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apt_lightning.data.faults import Fault
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.media.material import Taken
 from apt_lightning.data.media.parts import SoundParts
 from apt_lightning.data.store.rows import Row

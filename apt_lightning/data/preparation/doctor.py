@@ -20,7 +20,8 @@ from apt_lightning.data.faults import FAULTS, Fault, Outcome
 from apt_lightning.data.preparation.index import index_entries
 from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
 from apt_lightning.data.preparation.share import DEFAULTS, Options, settings_of, worker_count
-from apt_lightning.data.store.reader import Store, duplicates, needs_row
+from apt_lightning.data.store.index import duplicates, needs_row
+from apt_lightning.data.store.reader import Store
 from apt_lightning.data.store.rows import status_of
 from apt_lightning.data.text.tokens import tokenize
 

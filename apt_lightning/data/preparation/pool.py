@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.container import REMEDY
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.delivery import received
 from apt_lightning.data.store.rows import Row
 
@@ -50,7 +50,7 @@ class PoolJob:
     """What the workers of a pool do with each clip."""
 
     settings: dict[str, Any]
-    """Fields of :class:`apt_lightning.data.media.extract.ExtractionSettings`."""
+    """Fields of :class:`apt_lightning.data.media.extraction.ExtractionSettings`."""
     shard: str | None = None
     """Prefix of the shards' folders, completed by the worker's number; ``None`` stores nothing."""
     extract: str = "apt_lightning.data.media.extract:extract_clip"

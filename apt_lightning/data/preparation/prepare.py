@@ -18,7 +18,7 @@ from apt_lightning.data.collection.archives import unpack_data
 from apt_lightning.data.collection.collection import SYNTHETIC, Collection
 from apt_lightning.data.preparation.index import load_collection
 from apt_lightning.data.preparation.share import DEFAULTS, Options, extract, settings_of
-from apt_lightning.data.store.reader import FORMAT, VERSION, needs_row
+from apt_lightning.data.store.index import FORMAT, VERSION, needs_row
 from apt_lightning.data.store.rows import Row, line_of, newest_rows
 
 PACKAGES = ("apt-lightning", "av", "decord", "numpy", "opensmile")

@@ -16,9 +16,9 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
 from apt_lightning.common.names import name_form
 from apt_lightning.common.processes import core_count
-from apt_lightning.data.media.extract import ExtractionSettings
+from apt_lightning.data.media.extraction import ExtractionSettings
 from apt_lightning.data.preparation.pool import Pool, PoolJob, Result, Task, run_pool
-from apt_lightning.data.store.reader import needs_row
+from apt_lightning.data.store.index import needs_row
 from apt_lightning.data.store.rows import Row, newest_rows
 from apt_lightning.data.store.writer import ShardWriter
 

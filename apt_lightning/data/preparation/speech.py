@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from apt_lightning.common.files import write_bytes
 from apt_lightning.data.preparation.share import DEFAULTS, Options, extracting, size_and_time
-from apt_lightning.data.store.reader import needs_row
+from apt_lightning.data.store.index import needs_row
 from apt_lightning.data.store.rows import Row, line_of, read_lines
 from apt_lightning.data.text.transcribe import Transcriber
 

@@ -24,7 +24,7 @@ from apt_lightning.common.errors import ClipError
 from apt_lightning.common.files import digest
 from apt_lightning.common.processes import die_with, limit_memory
 from apt_lightning.data.faults import Fault
-from apt_lightning.data.media.extract import Extraction, ExtractionSettings
+from apt_lightning.data.media.extraction import Extraction, ExtractionSettings
 from apt_lightning.data.preparation.delivery import sent
 from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.writer import ShardWriter

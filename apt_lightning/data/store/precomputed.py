@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,8 @@ from apt_lightning.common.errors import DataError, UsageError
 from apt_lightning.common.files import digest, file_digest, locked, write_bytes
 from apt_lightning.data.collection.arrays import check_arrays
 from apt_lightning.data.collection.tables import read_text_file
-from apt_lightning.data.store.reader import PREPARED, Store
+from apt_lightning.data.store.index import PREPARED
+from apt_lightning.data.store.reader import Store
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -73,7 +75,7 @@ def put_features(store: Store, modality: str, array: str, names: str | None = No
         buffer = io.BytesIO()
         np.save(buffer, values[[rows[name] for name in kept]].astype("<f4"), allow_pickle=False)
         text = "".join(f"{name}\n" for name in kept).encode()
-        stem = f"{modality}-{digest([np.frombuffer(buffer.getvalue(), np.uint8).sum().item(), len(text)])}"
+        stem = f"{modality}-{hashlib.sha256(buffer.getvalue() + text).hexdigest()[:16]}"
         write_bytes(folder / f"{stem}.npy", buffer.getvalue())
         write_bytes(folder / f"{stem}.names.txt", text)
         sums = [file_digest(folder / f"{stem}.npy"), file_digest(folder / f"{stem}.names.txt")]

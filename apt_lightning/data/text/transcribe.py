@@ -68,7 +68,7 @@ class Transcriber:
         """Write down what is said.
 
         Args:
-            samples: (T,) mono samples in [-1, 1], :data:`apt_lightning.data.media.extract.SPEECH_RATE` a second.
+            samples: (T,) mono samples in [-1, 1], :data:`apt_lightning.data.media.extraction.SPEECH_RATE` a second.
 
         Returns:
             The words; empty where nobody speaks.

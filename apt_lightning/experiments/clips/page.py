@@ -14,7 +14,7 @@ from apt_lightning.common.names import shown
 from apt_lightning.common.traits import TRAITS
 from apt_lightning.common.version import __version__
 from apt_lightning.data.faults import FAULTS
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.clips.picture import NOTICE, Ratings, draw
 

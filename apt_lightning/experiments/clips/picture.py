@@ -19,7 +19,7 @@ from PIL import Image
 
 from apt_lightning.common.names import shown
 from apt_lightning.common.traits import TRAIT_CODES, TRAITS
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.evaluation.tables import number
 from apt_lightning.evaluation.training_clips import GRID
 

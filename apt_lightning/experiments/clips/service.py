@@ -27,7 +27,7 @@ from apt_lightning.common.errors import AptError, ClipError
 from apt_lightning.common.names import name_form
 from apt_lightning.data.collection.formats import SUFFIXES
 from apt_lightning.data.faults import FAULTS
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.share import extracting, in_time
 from apt_lightning.experiments.clips.page import Card, card, render
 from apt_lightning.experiments.clips.picture import NOTICE

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import CheckpointError, UsageError
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.media.extract import ExtractionSettings
+from apt_lightning.data.media.extraction import ExtractionSettings
 from apt_lightning.data.text.tokens import MAX_TOKENS
 from apt_lightning.evaluation.conformal import RANGE, Conformal
 from apt_lightning.networks.encoders import FrameEncoder, TokenEncoder, VectorEncoder

@@ -4,7 +4,8 @@ import pytest
 from media import voice, write_clip
 
 from apt_lightning.data.media import audio
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 
 opensmile = pytest.importorskip("opensmile")
 

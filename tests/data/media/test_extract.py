@@ -14,7 +14,8 @@ from apt_lightning.common.errors import ClipError
 from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.media import container
 from apt_lightning.data.media import extract as module
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 
 
 def still(number, size):

@@ -13,7 +13,8 @@ from places import CASES
 
 from apt_lightning.common.errors import ClipError
 from apt_lightning.data.media import video
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 
 SIZE = (320, 180)
 B_FRAMES = {"x264-params": "b-pyramid=normal:b-adapt=0"}

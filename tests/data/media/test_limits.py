@@ -11,7 +11,8 @@ from media import write_clip
 
 from apt_lightning.common.errors import ClipError
 from apt_lightning.data.media import container, decode, extract
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 
 
 def fifo(path):

@@ -10,7 +10,8 @@ from PIL import Image
 from places import CLIPS
 
 from apt_lightning.data.media import decode, video
-from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+from apt_lightning.data.media.extract import extract_clip
+from apt_lightning.data.media.extraction import ExtractionSettings
 
 VARIABLE = [*range(0, 1000, 40), *range(1000, 3000, 130), *range(3000, 3400, 20), 3411, 4800, 4840]
 

@@ -115,7 +115,7 @@ def large_store(path, n):
     """A store of n rows written without decoding anything: 6 small pictures and 88 numbers a clip."""
     from dataclasses import asdict
 
-    from apt_lightning.data.media.extract import ExtractionSettings
+    from apt_lightning.data.media.extraction import ExtractionSettings
 
     settings = json.loads(json.dumps(asdict(ExtractionSettings())))
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from fake_extract import expected, write_clip
 from places import HELPERS
 
 from apt_lightning.common.errors import StoreError
-from apt_lightning.data.media.extract import ExtractionSettings
+from apt_lightning.data.media.extraction import ExtractionSettings
 from apt_lightning.data.preparation.pool import Pool, PoolJob, Task, run_pool
 
 JOB = PoolJob(json.loads(json.dumps(asdict(ExtractionSettings()))), extract="fake_extract:extract")

@@ -21,7 +21,7 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import DataError, StoreError, UsageError
 from apt_lightning.common.files import locked, write_csv
 from apt_lightning.common.names import name_form
-from apt_lightning.data.media.extract import ExtractionSettings
+from apt_lightning.data.media.extraction import ExtractionSettings
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store

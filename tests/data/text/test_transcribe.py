@@ -6,7 +6,8 @@ from media import write_clip
 from whisper import FakeTranscriber, whisper_folder
 
 from apt_lightning.common.errors import UsageError
-from apt_lightning.data.media.extract import SPEECH_RATE, extract_speech
+from apt_lightning.data.media.extract import extract_speech
+from apt_lightning.data.media.extraction import SPEECH_RATE
 from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.preparation.speech import transcribe_clips
 from apt_lightning.data.synthetic.speech import Voice, speak

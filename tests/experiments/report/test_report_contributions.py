@@ -10,7 +10,8 @@ from apt_lightning.experiments.report.run import Run
 
 def test_average_shapley_values_equal_those_of_single_clips(chain, clips_dir):
     from apt_lightning.data.collection.annotations import read_transcripts
-    from apt_lightning.data.media.extract import ExtractionSettings, extract_clip
+    from apt_lightning.data.media.extract import extract_clip
+    from apt_lightning.data.media.extraction import ExtractionSettings
     from apt_lightning.stages.scorer import Scorer
 
     run = Run.read(chain, "chain")
