@@ -15,7 +15,7 @@ from apt_lightning.data.media.video import PictureTrack
 
 
 def opened(path: str, name: str, head: bytes) -> InputContainer:
-    """Open a stranger's file, whose first bytes have passed :func:`check_file`.
+    """Open a stranger's file, whose first bytes have passed :func:`apt_lightning.data.media.container.check_file`.
 
     Raises:
         ClipError: If it is no media file, or ends before its index.

@@ -12,7 +12,7 @@ from places import CLIPS
 
 from apt_lightning.common.errors import ClipError
 from apt_lightning.data.faults import FAULTS, Outcome
-from apt_lightning.data.media import container
+from apt_lightning.data.media import container, packets
 from apt_lightning.data.media import extract as module
 from apt_lightning.data.media.extract import extract_clip
 from apt_lightning.data.media.extraction import ExtractionSettings
@@ -212,7 +212,7 @@ def test_whatever_opening_raises_is_a_fault(tmp_path, monkeypatch, error, code):
     def fail(path):
         raise error(1, "no more", path)
 
-    monkeypatch.setattr(module, "open_media", fail)
+    monkeypatch.setattr(packets, "open_media", fail)
     with pytest.raises(ClipError, match="no more") as caught:
         extract_clip(write_clip(tmp_path / "a.mp4", 10), "a")
     assert caught.value.code == code

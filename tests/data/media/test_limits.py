@@ -10,7 +10,7 @@ import pytest
 from media import write_clip
 
 from apt_lightning.common.errors import ClipError
-from apt_lightning.data.media import container, decode, extract
+from apt_lightning.data.media import container, decode, packets
 from apt_lightning.data.media.extract import extract_clip
 from apt_lightning.data.media.extraction import ExtractionSettings
 
@@ -55,7 +55,7 @@ def test_named_at_once(tmp_path, kind):
 
 
 def test_too_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "LONGEST", 1)
+    monkeypatch.setattr(packets, "LONGEST", 1)
     for ending, codec in (("m4a", "aac"), ("mkv", "flac")):
         path = write_clip(tmp_path / f"a.{ending}", 0, audio_codec=codec)  # 2 s
         for functionals in (True, False):  # apt prepare, apt doctor
@@ -78,7 +78,7 @@ LISTS = {
 @pytest.mark.parametrize("kind", LISTS)
 def test_lists_pass_no_reader(tmp_path, kind, tail, decoder, monkeypatch):
     opened = []
-    monkeypatch.setattr(extract, "open_media", lambda path: opened.append(path))
+    monkeypatch.setattr(packets, "open_media", lambda path: opened.append(path))
     monkeypatch.setattr(decode, "_read_decord", lambda *_: opened.append("decord"))
     inner = write_clip(tmp_path / "inner.ts", 30)
     data = LISTS[kind].replace(b"{inner}", str(inner).encode())
