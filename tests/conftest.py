@@ -1,12 +1,14 @@
 """A small synthetic set, prepared and trained once, for all tests that need one."""
 
 import os
+import signal
 
 import pytest
 import torch
 from places import CONFIGS, OVERLAY, QUICK
 
 os.environ["COLUMNS"] = "300"  # what is printed is looked for in whole lines
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would its tests
 
 
 @pytest.fixture(scope="session", autouse=True)

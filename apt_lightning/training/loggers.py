@@ -176,7 +176,9 @@ def log_checkpoint(loggers: Sequence[Logger], file: Path, metadata: Mapping[str,
 
 
 def close(loggers: Sequence[Logger], failed: bool) -> None:
-    """End the W&B run of this command, so that the next stage in this process has one of its own."""
+    """Write what is left, and end the W&B run of this command: the next stage in this process has one of its own."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger) and logger._experiment is not None and "WANDB_SWEEP_ID" not in os.environ:
+        if isinstance(logger, TensorBoardLogger) and logger._experiment is not None:
+            logger._experiment.close()
+        elif isinstance(logger, WandbLogger) and logger._experiment is not None and "WANDB_SWEEP_ID" not in os.environ:
             logger._experiment.finish(exit_code=int(failed))

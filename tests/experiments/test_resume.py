@@ -260,11 +260,14 @@ def interrupt(words, log, folder, sent):
     """Lines of ``metrics.csv`` of a command that was sent a signal once it had written ``last.ckpt`` twice."""
     process = START.Process(target=command, args=(words, log))
     process.start()
-    for _ in range(2):
-        wait_for(partial(is_newer, folder / "last.ckpt", time.time_ns()))
-    os.kill(process.pid, sent)
-    process.join(300)
-    assert process.exitcode == 130, log.read_text()
+    try:
+        for _ in range(2):
+            wait_for(partial(is_newer, folder / "last.ckpt", time.time_ns()))
+        os.kill(process.pid, sent)
+        process.join(300)
+        assert process.exitcode == 130, log.read_text()
+    finally:
+        process.kill()  # it would train for ever
     again = " ".join(word for word in words if words.index(word) == 0 or word == "--ckpt_path=last")
     lines = log.read_text().splitlines()
     assert lines[-1] == f"apt: interrupted; `apt {again}` with the same options goes on where it stopped"

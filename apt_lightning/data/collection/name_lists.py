@@ -11,9 +11,12 @@ from apt_lightning.data.collection.tables import read_text_file
 
 
 def write_names(path: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Write clip names so that :func:`read_names` finds each of them; a ``#`` at the begin is an escape."""
+    """Write clip names so that :func:`read_names` finds each of them; a ``#`` at the begin is an escape.
+
+    The first line is a comment, so that no name, as ``%PDF-1``, makes the file look like one of another kind.
+    """
     lines = [r"\x23" + name[1:] if name.startswith("#") else name for name in names]
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(f"{line}\n" for line in ["# clips, one a line", *lines]))
 
 
 def read_names(path: str | os.PathLike[str], names: Collection[str]) -> tuple[set[str], list[str]]:
