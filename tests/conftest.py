@@ -3,6 +3,8 @@
 import os
 import signal
 
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # tests share the cores, and so wait less
+
 import pytest
 import torch
 from places import CONFIGS, OVERLAY, QUICK

@@ -34,6 +34,11 @@ def test_the_distance_is_that_of_mahalanobis(cloud):
     np.testing.assert_allclose([cloud.distance(x) for x in other], expected, rtol=1e-9)
 
 
+def test_features_that_never_vary_lie_nowhere():
+    cloud = Cloud.fit(np.ones((20, 3)), [str(i) for i in range(20)])
+    assert cloud.distance(np.ones(3)) == 0 and not cloud.distances.any()
+
+
 def test_clips_of_new_sources_are_as_far_as_the_training_clips_and_others_farther(cloud):
     shares = np.array([share_below(cloud.distances, cloud.distance(x)) for x in draw(900, 3)[0]])
     assert abs(shares.mean() - 0.5) < 0.05 and (shares > UNLIKE).mean() < 0.03

@@ -8,8 +8,6 @@ HELPERS = Path(__file__).parent
 ROOT = HELPERS.parents[1]
 CONFIGS = ROOT / "configs"
 OVERLAY = CONFIGS / "overlays" / "demo"
-CASES = ROOT.parent / "shared" / "cases"
-"""Small inputs with right values; absent on most machines."""
 CLIPS = ROOT.parent / "shared" / "clips"
 """Real clips; absent on most machines, where the tests that read them are skipped."""
 CASES = ROOT.parent / "shared" / "cases"
