@@ -81,14 +81,13 @@ def protocols(settings: RunSettings) -> list[tuple[int | None, list[str]]]:
     return [(i, [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
-def with_modalities(settings: RunSettings) -> RunSettings:
-    """Settings that name the modalities: those that any clip of the store has where none were chosen.
+def with_modalities(settings: RunSettings, store: Store) -> RunSettings:
+    """Settings that name the modalities: those that any clip of their store has where none were chosen.
 
     Raises:
         StoreError: If the store lacks one.
         UsageError: If one is named twice, or none.
     """
-    store = Store.open(settings.store)
     usable = [name for name, column in zip(store.modalities, store.present.T, strict=True) if column.any()]
     modalities = usable if settings.modalities is None else settings.modalities
     store.columns(modalities)
@@ -97,13 +96,12 @@ def with_modalities(settings: RunSettings) -> RunSettings:
     return replace(settings, modalities=modalities)
 
 
-def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
-    """All jobs, each after those whose checkpoints it takes.
+def plan(settings: RunSettings, units: Sequence[Unit], store: Store) -> Iterator[Job]:
+    """All jobs on the store of the settings, each after those whose checkpoints it takes.
 
     Raises:
         UsageError: If there is no folder of the stage YAMLs.
     """
-    store = Store.open(settings.store)
     if not find_config(settings.stages).is_dir():
         raise UsageError(f"no folder {settings.stages}; `--stages` is the folder of the stage YAMLs")
     for seed in settings.seeds:
@@ -165,7 +163,7 @@ def is_begun(job: Job) -> bool:
     return _key(job.folder / STARTED) == job.key
 
 
-def check_free(jobs: Sequence[Job]) -> None:
+def check_keeps_work(jobs: Sequence[Job]) -> None:
     """Refuse to train where another training has left its work.
 
     Raises:
@@ -220,8 +218,9 @@ def run(
         raise UsageError(
             "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
         )
-    settings = with_modalities(settings)
-    jobs = list(plan(settings, units or settings.units))
+    store = Store.open(settings.store)
+    settings = with_modalities(settings, store)
+    jobs = list(plan(settings, units or settings.units, store))
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     log = LOG_FILE
@@ -232,9 +231,9 @@ def run(
         for folder in [out] * (share is None) + sorted({job.folder.parent for job in jobs}):
             stack.enter_context(locked(folder / LOCK))
         if not overwrite:
-            check_free(jobs)
+            check_keeps_work(jobs)
         if settings.folds is not None:
-            sources = [clip.source for clip in Store.open(settings.store).clips]
+            sources = [clip.source for clip in store.clips]
             write_folds(out / FOLDS, grouped_folds(sources, settings.folds))
         stack.enter_context(logged(out / log))
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}

@@ -27,7 +27,7 @@ from apt_lightning.data.store.reader import Store
 
 
 class FirstImpressionsDataModule(LightningDataModule):
-    """ChaLearn First Impressions V2 clips, or any labelled clips, from a store that ``apt prepare`` wrote.
+    """Clips of a store that ``apt prepare`` wrote.
 
     With a Trainer its batches hold what the stage reads; without one, all modalities of the store as they are.
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from apt_lightning.common.configs import find_config
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked, reading, write_csv, write_json
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
@@ -70,7 +71,7 @@ def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]
             f"{settings.out} is over folds, where every clip is tested in some fold, so a search would see the"
             " test labels; search on a run of the official split"
         )
-    jobs = list(plan(settings, settings.units))
+    jobs = list(plan(settings, settings.units, Store.open(settings.store)))
     first = [job for job in jobs if job.unit.name.startswith("stage1_") or job.unit.name == "stage2"]
     missing = [job.folder for job in first if not is_done(job)]
     if missing:
@@ -91,7 +92,8 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
         Validation metrics of stage 4's best epoch, mean over the run's seeds.
     """
     units = trial_units(settings, parameters)
-    jobs = [job for job in plan(settings, [*settings.units, *units]) if job.unit in units]
+    store = Store.open(settings.store)
+    jobs = [job for job in plan(settings, [*settings.units, *units], store) if job.unit in units]
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     metrics = [_metrics(third, fourth, settings.isolate) for third, fourth in pairs]
     return {name: float(np.mean([found[name] for found in metrics])) for name in metrics[0]}
