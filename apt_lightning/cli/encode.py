@@ -105,6 +105,11 @@ def run(args: jsonargparse.Namespace) -> int:
     faults = Counter(fault.code for fault in set_faults(found))
     for code, count in faults.most_common():
         say(f"  {code}: {count}")
+    say(
+        f"`apt fit --config stage1_features.yaml --model.modality={args.modality} --model.features='[{found.name}]'"
+        f" --data.store={args.store}` trains on it",
+        progress=True,
+    )
     path = str(found.path)
     say_json(args.json, {"complete": True, **found.to_dict(), "left_out": left_out, "faults": faults, "path": path})
     return int(bool(lost(found)))

@@ -85,9 +85,9 @@ def _list(store: Store, json: str | None) -> int:
         steps, layers, size = one.values.shape
         clips = f"{one.covered} of {len(one.clips)}"
         shape = f"{steps} x {layers} x {size} {one.values.dtype}"
-        rows.append([one.modality, one.name, clips, shape, f"{one.bytes / 1e6:.1f}", one.key, one.source])
+        rows.append([one.modality, one.name, clips, shape, f"{one.bytes / 1e6:.1f}", one.source])
     say(
-        render(["modality", "set", "clips", "steps x layers x size", "MB", "key", "of"], rows)
+        render(["modality", "set", "clips", "steps x layers x size", "MB", "of"], rows)
         if rows
         else "no feature set; `apt encode`, or `--name` here, adds one"
     )

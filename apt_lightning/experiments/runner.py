@@ -221,6 +221,8 @@ def run(
     store = Store.open(settings.store)
     settings = with_modalities(settings, store)
     jobs = list(plan(settings, units or settings.units, store))
+    sources = [clip.source for clip in store.clips]
+    folds = None if settings.folds is None else grouped_folds(sources, settings.folds)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     log = LOG_FILE
@@ -232,9 +234,8 @@ def run(
             stack.enter_context(locked(folder / LOCK))
         if not overwrite:
             check_keeps_work(jobs)
-        if settings.folds is not None:
-            sources = [clip.source for clip in store.clips]
-            write_folds(out / FOLDS, grouped_folds(sources, settings.folds))
+        if folds is not None:
+            write_folds(out / FOLDS, folds)
         stack.enter_context(logged(out / log))
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
         write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})

@@ -21,6 +21,18 @@ def finished(feature_run, tmp_path):
     return tmp_path / "run", ["run", *words]
 
 
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_run_opens_its_store_once(folds, store_dir, tmp_path, monkeypatch):
+    from apt_lightning.data.store.reader import Store
+    from apt_lightning.experiments import runner
+
+    opened = []
+    monkeypatch.setattr(Store, "open", lambda path, given=Store.open: opened.append(path) or given(path))
+    monkeypatch.setattr(runner, "complete", lambda *_: None)
+    runner.run(runner.RunSettings(store=str(store_dir), out=str(tmp_path / "run"), folds=folds))
+    assert opened == [str(store_dir)]
+
+
 @pytest.mark.parametrize("command", ["run", "ablate"])
 def test_other_settings_destroy_nothing_unless_asked(command, finished, capsys):
     out, words = finished

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
 from apt_lightning.common.configs import find_config
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked, reading, write_csv, write_json
 from apt_lightning.data.store.reader import Store
@@ -146,7 +146,7 @@ def sweep(
     lock = folder / "sweep.lock"
     with locked(lock, blocking=True):
         study = open_study(folder, search, identity)
-    with tqdm(total=trials, initial=len(finished(study)), desc="trials", unit="trial") as bar:
+    with bar(trials, "trials", "trial", initial=len(finished(study))) as shown:
         while True:
             with ExitStack() as stack:
                 with locked(lock, blocking=True):
@@ -169,8 +169,8 @@ def sweep(
                 with locked(lock, blocking=True):
                     study.tell(trial, metrics[search.metric])
                     write_trials(folder, study, search)
-            bar.update(len(finished(study)) - bar.n)
-            bar.set_postfix({search.metric: f"{study.best_value:.4f}"})
+            shown.update(len(finished(study)) - shown.n)
+            shown.set_postfix({search.metric: f"{study.best_value:.4f}"})
 
 
 def write_trials(folder: Path, study: optuna.Study, search: Search) -> None:
