@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AptError, OSError, MemoryError) as error:
         if debug:
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(_told(error).split()) or type(error).__name__
         say(f"apt: error: {text}", error=True)
         return 2
     except Exception as error:
@@ -116,6 +116,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = " ".join(str(error).split())
         say(f"apt: error: {type(error).__name__}: {text}; `--debug` shows where", error=True)
         return 2
+
+
+def _told(error: Exception) -> str:
+    """What an error says; the system's own names the file and what is wrong with it."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    match error:
+        case FileExistsError() | NotADirectoryError():
+            what = "is a file where a folder is needed; give another place"
+        case IsADirectoryError():
+            what = "is a folder where a file is needed; give a file"
+        case FileNotFoundError():
+            what = "is not there; give a file or folder that is"
+        case _:
+            what = f"cannot be used: {error.strerror}"
+    return f"{error.filename} {what}"
 
 
 def dispatch(words: list[str]) -> int:

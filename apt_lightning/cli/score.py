@@ -158,7 +158,8 @@ def _score(scorer: Any, found: Any, transcript: str | None, explain: bool) -> di
     try:
         result: dict[str, Any] = scorer.judge(clip, found, transcript, explain)
     except ClipError as error:
-        return {"clip": name_form(clip), "error": f"{error.code}: {error}"}
+        what = str(error).removeprefix(f"{Path(clip).name}: ")
+        return {"clip": name_form(clip), "error": f"{error.code}: {what}"}
     except DataError as error:
         return {"clip": name_form(clip), "error": str(error)}
     return result

@@ -100,10 +100,11 @@ def plan(settings: RunSettings, units: Sequence[Unit], store: Store) -> Iterator
     """All jobs on the store of the settings, each after those whose checkpoints it takes.
 
     Raises:
-        UsageError: If there is no folder of the stage YAMLs.
+        UsageError: If there is no folder of the stage YAMLs, or of those that the overlay names.
     """
-    if not find_config(settings.stages).is_dir():
-        raise UsageError(f"no folder {settings.stages}; `--stages` is the folder of the stage YAMLs")
+    for name, folder in (("stages", settings.stages), ("overlay", settings.overlay)):
+        if folder is not None and not find_config(folder).is_dir():
+            raise UsageError(f"no folder {folder}; `--{name}` is a folder of stage YAMLs")
     for seed in settings.seeds:
         for fold, split in protocols(settings):
             base = RunFolder(Path(settings.out)).part(seed, fold)
@@ -218,12 +219,17 @@ def run(
         raise UsageError(
             "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
         )
+    seeds = settings.seeds
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise UsageError(f"`--seeds` must name each seed once, from 0 and below 2^32, but is {seeds}")
     store = Store.open(settings.store)
     settings = with_modalities(settings, store)
     jobs = list(plan(settings, units or settings.units, store))
     sources = [clip.source for clip in store.clips]
     folds = None if settings.folds is None else grouped_folds(sources, settings.folds)
     out = Path(settings.out)
+    if (out / "manifest.json").is_file():
+        raise UsageError(f"`--out` is {out}, a feature store; give the run a folder of its own")
     out.mkdir(parents=True, exist_ok=True)
     log = LOG_FILE
     if share is not None:

@@ -224,7 +224,9 @@ class AptCLI(LightningCLI):
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, AptError):  # jsonargparse wraps what a constructor raises
                 cause = cause.__cause__
-            raise cause or UsageError(str(error)) from error
+            raise cause or UsageError(
+                f"these settings cannot be used: {error}; see `apt {self.subcommand} --help`"
+            ) from error
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:

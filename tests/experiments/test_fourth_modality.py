@@ -115,5 +115,6 @@ def test_a_folder_of_one_stage_takes_the_others_from_the_package(run_of_four, tm
     jobs = {job.unit.name: job.arguments for job in plan(settings, run_units(["audio", "scent"]), store)}
     assert f"--config={own / 'stage1_scent.yaml'}" in jobs["stage1_scent"]
     assert any(word.endswith("configs/stage1_audio.yaml") for word in jobs["stage1_audio"])
-    with pytest.raises(UsageError, match="no folder nowhere"):
-        list(plan(replace(settings, stages="nowhere"), run_units(["audio"]), store))
+    for other in ({"stages": "nowhere"}, {"overlay": "nowhere"}):
+        with pytest.raises(UsageError, match=f"no folder nowhere; `--{next(iter(other))}`"):
+            list(plan(replace(settings, **other), run_units(["audio"]), store))

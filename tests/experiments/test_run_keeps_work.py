@@ -7,6 +7,7 @@ import pytest
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.experiments.results import read_run
 
 
 def files(folder):
@@ -31,6 +32,21 @@ def test_a_run_opens_its_store_once(folds, store_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "complete", lambda *_: None)
     runner.run(runner.RunSettings(store=str(store_dir), out=str(tmp_path / "run"), folds=folds))
     assert opened == [str(store_dir)]
+
+
+def test_a_run_does_not_go_into_a_store(store_dir, capsys):
+    before = files(store_dir)
+    assert main(["run", f"--store={store_dir}", f"--out={store_dir}"]) == 2
+    assert "a feature store; give the run a folder of its own" in capsys.readouterr().err
+    assert files(store_dir) == before
+
+
+def test_baselines_of_a_run_read_its_own_modalities(finished):
+    out, _ = finished
+    settings = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**settings, "modalities": ["audio"]}))
+    found = read_run(out)
+    assert "neighbours, audio" in found.floors and "neighbours, text" not in found.systems
 
 
 @pytest.mark.parametrize("command", ["run", "ablate"])
