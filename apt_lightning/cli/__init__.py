@@ -55,6 +55,9 @@ NAME_A_STAGE = ("--config", "-c", "--model", "--model.class_path", "--ckpt_path"
 GO_ON = ("demo", "synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
 """Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
 
+FILES = ("json", "output", "report", "quarantine")
+"""Options of commands, each of which is a file."""
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT."""
 
@@ -164,6 +167,10 @@ def dispatch(words: list[str]) -> int:
         return int(stop.code or 0)
     except ArgumentError as error:
         raise UsageError(explain(error.message, f"apt {name}", parser._option_string_actions)) from error
+    for option in FILES:
+        path = args.get(option)
+        if isinstance(path, str) and os.path.isdir(path):  # now, and not after the work
+            raise UsageError(f"`--{option}` is {path}, a folder; give a file")
     return int(module.run(args))
 
 

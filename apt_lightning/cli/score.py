@@ -145,12 +145,17 @@ def device(accelerator: str) -> Any:
     """First device of an accelerator; the import that finds it takes longer than scoring a clip on the CPU."""
     if accelerator == "cpu":
         return accelerator
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
     from apt_lightning.common.console import quiet
 
     quiet()
-    return Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
+    try:
+        trainer = Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False)
+    except (ValueError, MisconfigurationException) as error:
+        raise UsageError(f"`--trainer.accelerator={accelerator}` cannot be used: {error}") from error
+    return trainer.strategy.root_device
 
 
 def _score(scorer: Any, found: Any, transcript: str | None, explain: bool) -> dict[str, Any]:

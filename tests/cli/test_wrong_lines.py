@@ -125,6 +125,39 @@ def test_a_wrong_line_gets_one_line(words, line, capsys, tmp_path, monkeypatch):
     one_line(words.split(), line, capsys)
 
 
+PLACES = [
+    ("fit --config=folder", "folder is a folder; `--config` takes one YAML file of it"),
+    ("configs file", "file is not empty: name a new folder"),
+    ("synthesize file", "file is a file where a folder is needed; give another place"),
+    ("run --store=file --out=x", "no feature store at file; make one with `apt prepare DATA file`"),
+    ("report x --output=folder", "`--output` is folder, a folder; give a file"),
+    ("score x.mp4 --checkpoint=y --report=folder", "`--report` is folder, a folder; give a file"),
+    ("audit file --json=folder", "`--json` is folder, a folder; give a file"),
+    ("prepare file x --vectors=missing.txt", "file: row 1: column clip is missing"),
+    ("evaluate missing.csv --data=file", "file: row 1: column clip is missing"),
+    ("sweep missing.yaml --run=x", "missing.yaml is no readable YAML: No such file or directory"),
+    ("sweep empty.yaml --run=x", "empty.yaml: expected W&B's sweep form"),
+    ("run --config=empty.yaml", "must hold `key: value` lines, but begins ''"),
+    ("fit --config=binary.yaml", "binary.yaml is not UTF-8 (byte 128)"),
+    ("test --ckpt_path=folder", "folder holds no best.ckpt; give a checkpoint, or the folder of a stage"),
+    ("test --ckpt_path=file", "file is not a readable checkpoint"),
+    ("export missing x", "no checkpoint of any stage at missing; make it with `apt run`"),
+    ("score file --checkpoint=x --trainer.accelerator=gpuu", "`--trainer.accelerator=gpuu` cannot be used: You"),
+    ("doctor folder", "folder: holds no clip"),
+    ("card file", "no feature store at file"),
+    ("compare file file", "file is no prediction table"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), PLACES, ids=lambda x: x[:50])
+def test_a_wrong_place_gets_one_line(words, line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name, content in {"file": b"x", "empty.yaml": b"", "binary.yaml": bytes(range(256))}.items():
+        (tmp_path / name).write_bytes(content)
+    one_line(words.split(), line, capsys)
+
+
 @pytest.mark.parametrize(("changes", "line"), YAML, ids=lambda x: str(x)[:50])
 def test_a_wrong_yaml_gets_one_line(changes, line, capsys, tmp_path):
     text = (CONFIGS / "stage1_audio.yaml").read_text()
