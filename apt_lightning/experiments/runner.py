@@ -102,9 +102,9 @@ def plan(settings: RunSettings, units: Sequence[Unit], store: Store) -> Iterator
     Raises:
         UsageError: If there is no folder of the stage YAMLs, or of those that the overlay names.
     """
-    for name, folder in (("stages", settings.stages), ("overlay", settings.overlay)):
-        if folder is not None and not find_config(folder).is_dir():
-            raise UsageError(f"no folder {folder}; `--{name}` is a folder of stage YAMLs")
+    for name, yamls in (("stages", settings.stages), ("overlay", settings.overlay)):
+        if yamls is not None and not find_config(yamls).is_dir():
+            raise UsageError(f"no folder {yamls}; `--{name}` is a folder of stage YAMLs")
     for seed in settings.seeds:
         for fold, split in protocols(settings):
             base = RunFolder(Path(settings.out)).part(seed, fold)

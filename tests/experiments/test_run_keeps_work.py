@@ -42,9 +42,10 @@ def test_a_run_does_not_go_into_a_store(store_dir, capsys):
 
 
 def test_baselines_of_a_run_read_its_own_modalities(finished):
-    out, _ = finished
+    out, (_, store, *_) = finished
     settings = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps({**settings, "modalities": ["audio"]}))
+    changed = {"modalities": ["audio"], "store": store.removeprefix("--store=")}
+    (out / "run.json").write_text(json.dumps({**settings, **changed}))
     found = read_run(out)
     assert "neighbours, audio" in found.floors and "neighbours, text" not in found.systems
 
