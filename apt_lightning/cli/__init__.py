@@ -55,6 +55,9 @@ NAME_A_STAGE = ("--config", "-c", "--model", "--model.class_path", "--ckpt_path"
 GO_ON = ("demo", "synthesize", "prepare", "encode", "fit", "run", "ablate", "sweep")
 """Commands that keep what they have done; `fit` is told where by `--ckpt_path=last`."""
 
+FILES = ("json", "output", "report", "quarantine")
+"""Options of commands, each of which is a file."""
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT."""
 
@@ -107,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AptError, OSError, MemoryError) as error:
         if debug:
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(_told(error).split()) or type(error).__name__
         say(f"apt: error: {text}", error=True)
         return 2
     except Exception as error:
@@ -116,6 +119,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = " ".join(str(error).split())
         say(f"apt: error: {type(error).__name__}: {text}; `--debug` shows where", error=True)
         return 2
+
+
+def _told(error: Exception) -> str:
+    """What an error says; the system's own names the file and what is wrong with it."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    match error:
+        case FileExistsError() | NotADirectoryError():
+            what = "is a file where a folder is needed; give another place"
+        case IsADirectoryError():
+            what = "is a folder where a file is needed; give a file"
+        case FileNotFoundError():
+            what = "is not there; give a file or folder that is"
+        case _:
+            what = f"cannot be used: {error.strerror}"
+    return f"{error.filename} {what}"
 
 
 def dispatch(words: list[str]) -> int:
@@ -148,6 +167,10 @@ def dispatch(words: list[str]) -> int:
         return int(stop.code or 0)
     except ArgumentError as error:
         raise UsageError(explain(error.message, f"apt {name}", parser._option_string_actions)) from error
+    for option in FILES:
+        path = args.get(option)
+        if isinstance(path, str) and os.path.isdir(path):  # now, and not after the work
+            raise UsageError(f"`--{option}` is {path}, a folder; give a file")
     return int(module.run(args))
 
 

@@ -43,20 +43,20 @@ def options_of(args: jsonargparse.Namespace, **others: Any) -> Options:
     Raises:
         UsageError: If a number is out of range.
     """
-    from apt_lightning.common.errors import UsageError
+    from apt_lightning.common.ranges import check_positive
     from apt_lightning.data.media.extraction import ExtractionSettings
     from apt_lightning.data.preparation.share import Options
 
-    for name, value in (
-        ("--workers", args.workers),
-        ("--n-frames", args.n_frames),
-        ("--clip-seconds-limit", args.clip_seconds_limit),
-        ("--max-tokens", others.get("max_tokens")),
-        ("--trainer.devices", others.get("devices")),
-        ("--trainer.num_nodes", others.get("num_nodes")),
-    ):
-        if value is not None and not value > 0:
-            raise UsageError(f"expected `{name}` to be above 0, but got {value}")
+    check_positive(
+        {
+            "--workers": args.workers,
+            "--n-frames": args.n_frames,
+            "--clip-seconds-limit": args.clip_seconds_limit,
+            "--max-tokens": others.get("max_tokens"),
+            "--trainer.devices": others.get("devices"),
+            "--trainer.num_nodes": others.get("num_nodes"),
+        }
+    )
     extraction = ExtractionSettings(n_frames=args.n_frames, decoder=args.decoder)
     return Options(extraction, workers=args.workers, seconds=args.clip_seconds_limit, **others)
 

@@ -5,11 +5,16 @@ Nothing is downloaded unless `--allow-download`. Exit status: 0 every clip is en
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import jsonargparse
 
-from apt_lightning.common.console import say
+from apt_lightning.common.console import add_json, say, say_json
+
+if TYPE_CHECKING:
+    from apt_lightning.data.store.reader import Store
+    from apt_lightning.data.store.sequences import FeatureSet
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -43,14 +48,14 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument("--allow-download", action="store_true", help="fetch weights from the hub if they are not here")
     parser.add_argument("--trainer.devices", type=int, default=1, help="processes a machine, as given to the launcher")
     parser.add_argument("--trainer.num_nodes", type=int, default=1, help="machines, as given to the launcher")
+    add_json(parser)
 
 
 def run(args: jsonargparse.Namespace) -> int:
     """Encode; 0 if every clip is encoded, 1 if some could not be opened."""
-    from collections import Counter
-
     from apt_lightning.common.errors import UsageError
     from apt_lightning.common.processes import limit_threads
+    from apt_lightning.common.ranges import check_positive
     from apt_lightning.data.encoding.encode import Encoding, encode_store, lost, sense_of, set_faults
     from apt_lightning.data.encoding.encoder import Choice
     from apt_lightning.data.encoding.pooling import Pooling
@@ -58,10 +63,10 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.data.media.material import Take
     from apt_lightning.data.store.reader import Store
 
-    limits = {"frames": args.frames, "fps": args.fps or 1, "hop": args.hop or 1, "batch": args.batch}
-    for name, value in limits.items():
-        if value <= 0:
-            raise UsageError(f"expected `--{name}` above 0, but got {value}")
+    names = ("frames", "fps", "hop", "batch", "workers", "seconds", "trainer.devices", "trainer.num_nodes")
+    check_positive({f"--{name}": args[name] for name in names})
+    if not 0 <= args.segment < float("inf"):
+        raise UsageError(f"`--segment` must be 0 or more, but is {args.segment}")
     sense = sense_of(args.modality, args.reads)
     limit_threads()
     choice = Choice(args.encoder, args.weights, sense, tuple(args.layers), _device(args.device), args.allow_download)
@@ -86,23 +91,32 @@ def run(args: jsonargparse.Namespace) -> int:
     found = encode_store(store, args.modality, encoding)
     if found is None:
         say("clips of other processes are still to do; this process's share is done")
+        say_json(args.json, {"complete": False})
         return 0
     steps, layers, size = found.values.shape
     say(
         f"{args.modality} {found.name}: {found.covered} of {len(found.clips)} clips, {steps} steps of {layers} x {size}"
         f" {found.values.dtype}, {found.bytes / max(1, found.covered) / 1000:.1f} kB a clip; {found.path}"
     )
-    if found.covered < len(found.clips):
-        say(f"{len(found.clips)} clips given = {found.covered} encoded + {_left_out(store, found)}")
-    for code, count in Counter(fault.code for fault in set_faults(found)).most_common():
+    left_out = _left_out(store, found)
+    if left_out:
+        reasons = ", ".join(f"{count} {code}" for code, count in left_out.most_common())
+        say(f"{len(found.clips)} clips given = {found.covered} encoded + {left_out.total()} left out ({reasons})")
+    faults = Counter(fault.code for fault in set_faults(found))
+    for code, count in faults.most_common():
         say(f"  {code}: {count}")
+    say(
+        f"`apt fit --config stage1_features.yaml --model.modality={args.modality} --model.features='[{found.name}]'"
+        f" --data.store={args.store}` trains on it",
+        progress=True,
+    )
+    path = str(found.path)
+    say_json(args.json, {"complete": True, **found.to_dict(), "left_out": left_out, "faults": faults, "path": path})
     return int(bool(lost(found)))
 
 
-def _left_out(store: Any, found: Any) -> str:
+def _left_out(store: Store, found: FeatureSet) -> Counter[str]:
     """How many clips have no step, by the gravest fault of each: of its encoding, else of the clip."""
-    from collections import Counter
-
     from apt_lightning.data.faults import FAULTS, Outcome
 
     spans = found.spans([clip.name for clip in store.clips]).tolist()
@@ -113,7 +127,7 @@ def _left_out(store: Any, found: Any) -> str:
         if first == end:
             faults = of_set.get(clip.name) or [fault.code for fault in clip.faults]
             codes[max(faults, key=lambda code: order.index(FAULTS[code].outcome), default="nothing to encode")] += 1
-    return f"{codes.total()} left out ({', '.join(f'{count} {code}' for code, count in codes.most_common())})"
+    return codes
 
 
 def _device(given: str) -> str:

@@ -23,6 +23,8 @@ def run(args: jsonargparse.Namespace) -> int:
     """Export; 0 if all of it is written."""
     from apt_lightning.stages.export.export import export
 
+    if args.onnx:
+        say("drawing the graph and comparing it with the checkpoint, which takes a minute or two", progress=True)
     written, difference = export(args.checkpoint, args.folder, args.onnx)
     for file in written:
         say(f"{file.stat().st_size / 1000:10,.1f} kB  {file}")

@@ -81,30 +81,16 @@ def _list(store: Store, json: str | None) -> int:
     from apt_lightning.data.store.sequences import feature_sets
     from apt_lightning.evaluation.tables import render
 
-    rows, found = [], []
-    for one in feature_sets(store.path):
+    found, rows = feature_sets(store.path), []
+    for one in found:
         steps, layers, size = one.values.shape
-        about = one.specification.get("encoder") or one.specification.get("from", "")
         clips = f"{one.covered} of {len(one.clips)}"
         shape = f"{steps} x {layers} x {size} {one.values.dtype}"
-        rows.append([one.modality, one.name, clips, shape, f"{one.bytes / 1e6:.1f}", one.key, str(about)])
-        found.append(
-            {
-                "modality": one.modality,
-                "set": one.name,
-                "covered": one.covered,
-                "clips": len(one.clips),
-                "shape": [steps, layers, size],
-                "dtype": str(one.values.dtype),
-                "bytes": one.bytes,
-                "key": one.key,
-                "of": str(about),
-            }
-        )
+        rows.append([one.modality, one.name, clips, shape, f"{one.bytes / 1e6:.1f}", one.source])
     say(
-        render(["modality", "set", "clips", "steps x layers x size", "MB", "key", "of"], rows)
+        render(["modality", "set", "clips", "steps x layers x size", "MB", "of"], rows)
         if rows
         else "no feature set; `apt encode`, or `--name` here, adds one"
     )
-    say_json(json, {"sets": found})
+    say_json(json, {"sets": [one.to_dict() for one in found]})
     return 0

@@ -61,7 +61,7 @@ def run(args: jsonargparse.Namespace) -> int:
     say_json(args.json, diagnosis.to_dict() | {"store": str(store.path), "fingerprint": store.fingerprint})
     bad = {"left out", "degraded"} if args.strict else {"left out"}
     status = int(bool(bad & set(diagnosis.statuses.values())))
-    say(diagnosis.summary())
+    say(f"{diagnosis.summary()}\n")
     if args.vectors is None and store.text.words:
         say("words: vectors trained on the training transcripts; the paper's: `--vectors glove.6B.300d.txt`")
     elif args.vectors is None:

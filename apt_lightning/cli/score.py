@@ -145,12 +145,17 @@ def device(accelerator: str) -> Any:
     """First device of an accelerator; the import that finds it takes longer than scoring a clip on the CPU."""
     if accelerator == "cpu":
         return accelerator
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
     from apt_lightning.common.console import quiet
 
     quiet()
-    return Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False).strategy.root_device
+    try:
+        trainer = Trainer(accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False)
+    except (ValueError, MisconfigurationException) as error:
+        raise UsageError(f"`--trainer.accelerator={accelerator}` cannot be used: {error}") from error
+    return trainer.strategy.root_device
 
 
 def _score(scorer: Any, found: Any, transcript: str | None, explain: bool) -> dict[str, Any]:
@@ -158,7 +163,8 @@ def _score(scorer: Any, found: Any, transcript: str | None, explain: bool) -> di
     try:
         result: dict[str, Any] = scorer.judge(clip, found, transcript, explain)
     except ClipError as error:
-        return {"clip": name_form(clip), "error": f"{error.code}: {error}"}
+        what = str(error).removeprefix(f"{Path(clip).name}: ")
+        return {"clip": name_form(clip), "error": f"{error.code}: {what}"}
     except DataError as error:
         return {"clip": name_form(clip), "error": str(error)}
     return result
@@ -195,7 +201,7 @@ PARTS = {"from": "second", "at": "frame", "word": "word"}
 def _most(parts: list[dict[str, Any]], trait: str) -> str:
     part = max(parts, key=lambda part: abs(part["effects"][trait]))
     name = part.get("word") or (
-        f"{round(part['from'], 1):g}-{round(part['to'], 1):g} s" if "from" in part else f"at {part['at']:.1f} s"
+        f"{round(part['from'], 1):g}-{round(part['to'], 1):g} s" if "from" in part else f"{part['at']:.1f} s"
     )
     return f"{name} {part['effects'][trait]:+.3f}"
 
@@ -237,11 +243,13 @@ def _table(results: list[dict[str, Any]]) -> str:
     from apt_lightning.evaluation.tables import number, render
 
     rows: list[list[str]] = []
+    failed: list[str] = []
+    warned: list[str] = []
     notes: list[str] = []
     for result, name in zip(results, short_names([result["clip"] for result in results]), strict=True):
         if "error" in result:
             rows.append([name, *["-"] * len(TRAITS)])
-            notes.append(f"{name}: {result['error']}")
+            failed.append(f"{name}: {result['error']}")
             continue
         rows.append([name, *[number(result["traits"][trait], 3) for trait in TRAITS]])
         notes.append(f"{name}: by {'; '.join([', '.join(result['modalities']), *result['notes']])}")
@@ -262,8 +270,8 @@ def _table(results: list[dict[str, Any]]) -> str:
             scores = [number(window["traits"][trait], 3) if "traits" in window else "-" for trait in TRAITS]
             rows.append([f"- {when} {' '.join(window.get('modalities', []))}".rstrip(), *scores])
             if "error" in window:
-                notes.append(f"{name}, {when}: {window['error']}")
-        notes += [f"{name}: {text}." for text in result.get("warnings", ())]
+                failed.append(f"{name}, {when}: {window['error']}")
+        warned += [f"{name}: {text}." for text in result.get("warnings", ())]
     scored = sum("traits" in result for result in results)
     title = f"{scored} of {len(results)} clips scored. NEU is emotional stability (high = calm)."
-    return render(["clip", *TRAIT_CODES], rows, title, [*notes, NOTICE])
+    return render(["clip", *TRAIT_CODES], rows, title, [*failed, *warned, *notes, NOTICE])

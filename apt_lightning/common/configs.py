@@ -72,6 +72,8 @@ def find_config_options(words: list[str]) -> list[str]:
 
 def _found(name: str) -> str:
     path = find_config(name)
+    if path.is_dir():
+        raise UsageError(f"{name} is a folder; `--config` takes one YAML file of it")
     if not path.is_file():
         names = (file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob("*.yaml")))
         own = ", ".join(name for name in names if not name.startswith("overlays/"))

@@ -9,18 +9,20 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from apt_lightning.common.names import ERRORS, shown
 from apt_lightning.common.tables import fit
 from apt_lightning.common.version import __version__
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
+T = TypeVar("T")
 
 QUIET, JSON, LOG = "APT_QUIET", "APT_JSON", "APT_LOG"
 """Variables of the environment, so that the processes that a command starts heed them: no progress; nothing but JSON; a
@@ -122,17 +124,34 @@ def logged(path: Path) -> Iterator[None]:
             os.environ[LOG] = before
 
 
-def progress(items: Sequence[T], what: str, unit: str) -> Iterable[T]:
-    """Show on a terminal how far a loop is; say nothing where the output is a file or a pipe.
+def bar(total: int | None, what: str, unit: str, hidden: bool = False, **settings: Any) -> tqdm:
+    """A bar for a terminal: none in a file or pipe, with ``--quiet``, or where there is nothing to do.
+
+    Args:
+        total: How much there is to do; None if nobody knows.
+        what: Name of the work.
+        unit: What is counted.
+        hidden: Show none, as in all processes but one.
+        settings: Others of tqdm.
+    """
+    from tqdm import tqdm
+
+    hidden = hidden or total == 0 or QUIET in os.environ
+    return tqdm(total=total, desc=what, unit=unit, disable=True if hidden else None, **settings)
+
+
+def progress(items: Sequence[T], what: str, unit: str) -> Iterator[T]:
+    """Go through items with a :func:`bar` that goes away at the end.
 
     Args:
         items: What is gone through.
         what: Name of the work.
         unit: What is counted.
     """
-    from tqdm import tqdm
-
-    return cast(Iterable[T], tqdm(items, desc=what, unit=unit, leave=False))
+    with bar(len(items), what, unit, leave=False) as shown:
+        for item in items:
+            yield item
+            shown.update()
 
 
 def never_fail_on_characters() -> None:

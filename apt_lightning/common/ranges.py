@@ -56,3 +56,17 @@ def check_ranges(settings: Mapping[str, Any], part: str = "model") -> None:
         allowed = _RANGES.get(name)
         if allowed and value is not None and not (math.isfinite(value) and _HOLDS[allowed](value)):
             raise UsageError(f"`--{part}.{name}` must be {allowed}, but is {value}")
+
+
+def check_positive(options: Mapping[str, float | None]) -> None:
+    """Refuse an option that must be above 0.
+
+    Args:
+        options: By name, with its dashes; None where it is not given.
+
+    Raises:
+        UsageError: If there is one; neither NaN nor an infinite number will do.
+    """
+    for name, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"`{name}` must be above 0, but is {value}")

@@ -9,7 +9,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import get_origin
 
-_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list"}
+_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list",
+    "dict": "a mapping",
+}
 _ALIASES = {
     "learning_rate": "lr",
     "epochs": "max_epochs",
@@ -166,7 +173,7 @@ def _argument(found: re.Match[str], _: str, command: str, options: list[str]) ->
 
 def _choose(name: str, given: str, allowed: list[str]) -> str:
     close = get_close_matches(given, allowed, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"it can be {', '.join(allowed)}"
+    hint = f"did you mean {close[0]!r}?" if close else f"it can be {', '.join(dict.fromkeys(allowed))}"
     return f"{name} is {given!r}; {hint}"
 
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.decomposition import PCA
 
 from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 
@@ -38,6 +37,8 @@ def principal_components(embeddings: FloatArray, present: BoolArray) -> tuple[Fl
     Returns:
         (N, M, 2) points, NaN where there is none, and the (2,) shares of the variance.
     """
+    from sklearn.decomposition import PCA  # half a second, which only stage 3 needs
+
     units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
     pca = PCA(n_components=2, svd_solver="full").fit(units[present])
     points = np.full((*present.shape, 2), np.nan)

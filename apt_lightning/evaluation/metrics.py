@@ -243,7 +243,11 @@ def score_table(scores: Scores, title: str, metrics: Sequence[str] = METRICS) ->
         metrics: Which rows.
     """
     rows = [[name, *_cells(scores, name)] for name in metrics]
-    notes = [f"{m}, {c}: undefined, {why}." for (m, c), why in scores.undefined.items() if m in metrics]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for (metric, column), why in scores.undefined.items():
+        if metric in metrics:
+            reasons.setdefault((metric, why), []).append(column)
+    notes = [f"{metric}, {', '.join(columns)}: undefined, {why}." for (metric, why), columns in reasons.items()]
     if scores.n_sources < MIN_SOURCES:
         notes.append(f"No intervals: fewer than {MIN_SOURCES} sources.")
     title = f"{title}: {scores.n_clips} clips of {scores.n_sources} sources"

@@ -51,7 +51,7 @@ class Cloud(NamedTuple):
 
 
 def _fit(features: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and inverse of the shrunk covariance, by Cholesky: scikit-learn's, by eigenvalues, takes several times as long."""
+    """Mean and inverse of the shrunk covariance, by Cholesky: scikit-learn's, by eigenvalues, takes far longer."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve, pinvh
     from sklearn.covariance import ledoit_wolf
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from apt_lightning.common.files import write_csv, write_json
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
 from apt_lightning.evaluation.significance import COMPARED, Comparison, compare, holm
 from apt_lightning.evaluation.spread import System, equal_spread_table
@@ -53,7 +54,7 @@ def ablate(settings: RunSettings, overwrite: bool = False) -> list[AblationRow]:
     Returns:
         Rows in the order of the variants.
     """
-    settings = with_modalities(settings)
+    settings = with_modalities(settings, Store.open(settings.store))
     units, variants = ablation_plan(settings.modalities or ())
     jobs = run(settings, units, overwrite=overwrite)
     found = {variant.unit: result(jobs, variant, len(settings.seeds)) for variant in variants}

@@ -143,8 +143,9 @@ def ablate_features(settings: RunSettings, overwrite: bool = False) -> list[Feat
     Raises:
         UsageError: If the store has no feature sets.
     """
-    settings = with_modalities(settings)
-    store, modalities = Store.open(settings.store), settings.modalities or ()
+    store = Store.open(settings.store)
+    settings = with_modalities(settings, store)
+    modalities = settings.modalities or ()
     sets = {m: list(store.sets(m)) for m in modalities if store.sets(m)}
     if not sets:
         raise UsageError(f"{settings.store} has no feature sets of {', '.join(modalities)}; `apt encode` makes some")

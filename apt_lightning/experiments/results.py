@@ -132,6 +132,7 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     places = [Split.of(store, None if fold is None else str(path / FOLDS), fold or 1) for fold in folds]
     statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
     content = read_content(store)
+    content = replace(content, features={name: content.features[name] for name in settings["modalities"]})
     parts_of: dict[str, list[Predictions]] = {}
     rates: dict[str, tuple[float, float]] = {}
     for place in places:

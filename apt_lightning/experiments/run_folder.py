@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
-
-_PART = re.compile(r"(seed(\d+))(?:_fold(\d+))?")
+from apt_lightning.stages.names import PART
 
 
 class Part(NamedTuple):
@@ -36,7 +34,7 @@ class RunFolder:
     @property
     def parts(self) -> list[Part]:
         """All that are there, in the order of their numbers."""
-        found = [(folder, match) for folder in self.path.glob("seed*") if (match := _PART.fullmatch(folder.name))]
+        found = [(folder, match) for folder in self.path.glob("seed*") if (match := PART.fullmatch(folder.name))]
         found.sort(key=lambda pair: (int(pair[1][2]), int(pair[1][3] or 0)))
         return [Part(folder, match[1]) for folder, match in found]
 

@@ -82,14 +82,13 @@ def protocols(settings: RunSettings) -> list[tuple[int | None, list[str]]]:
     return [(i, [f"--data.folds={path}", f"--data.fold={i}"]) for i in range(1, settings.folds + 1)]
 
 
-def with_modalities(settings: RunSettings) -> RunSettings:
-    """Settings that name the modalities: those that any clip of the store has where none were chosen.
+def with_modalities(settings: RunSettings, store: Store) -> RunSettings:
+    """Settings that name the modalities: those that any clip of their store has where none were chosen.
 
     Raises:
         StoreError: If the store lacks one.
         UsageError: If one is named twice, or none.
     """
-    store = Store.open(settings.store)
     usable = [name for name, column in zip(store.modalities, store.present.T, strict=True) if column.any()]
     modalities = usable if settings.modalities is None else settings.modalities
     store.columns(modalities)
@@ -98,15 +97,15 @@ def with_modalities(settings: RunSettings) -> RunSettings:
     return replace(settings, modalities=modalities)
 
 
-def plan(settings: RunSettings, units: Sequence[Unit]) -> Iterator[Job]:
-    """All jobs, each after those whose checkpoints it takes.
+def plan(settings: RunSettings, units: Sequence[Unit], store: Store) -> Iterator[Job]:
+    """All jobs on the store of the settings, each after those whose checkpoints it takes.
 
     Raises:
-        UsageError: If there is no folder of the stage YAMLs.
+        UsageError: If there is no folder of the stage YAMLs, or of those that the overlay names.
     """
-    store = Store.open(settings.store)
-    if not find_config(settings.stages).is_dir():
-        raise UsageError(f"no folder {settings.stages}; `--stages` is the folder of the stage YAMLs")
+    for name, yamls in (("stages", settings.stages), ("overlay", settings.overlay)):
+        if yamls is not None and not find_config(yamls).is_dir():
+            raise UsageError(f"no folder {yamls}; `--{name}` is a folder of stage YAMLs")
     for seed in settings.seeds:
         for fold, split in protocols(settings):
             base = RunFolder(Path(settings.out)).part(seed, fold)
@@ -166,7 +165,7 @@ def is_begun(job: Job) -> bool:
     return _key(job.folder / STARTED) == job.key
 
 
-def check_free(jobs: Sequence[Job]) -> None:
+def check_keeps_work(jobs: Sequence[Job]) -> None:
     """Refuse to train where another training has left its work.
 
     Raises:
@@ -221,9 +220,17 @@ def run(
         raise UsageError(
             "`apt run` is for one process; with `--isolate=true` it starts those of each stage, see docs/cluster.md"
         )
-    settings = with_modalities(settings)
-    jobs = list(plan(settings, units or settings.units))
+    seeds = settings.seeds
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise UsageError(f"`--seeds` must name each seed once, from 0 and below 2^32, but is {seeds}")
+    store = Store.open(settings.store)
+    settings = with_modalities(settings, store)
+    jobs = list(plan(settings, units or settings.units, store))
+    sources = [clip.source for clip in store.clips]
+    folds = None if settings.folds is None else grouped_folds(sources, settings.folds)
     out = Path(settings.out)
+    if (out / "manifest.json").is_file():
+        raise UsageError(f"`--out` is {out}, a feature store; give the run a folder of its own")
     out.mkdir(parents=True, exist_ok=True)
     log = LOG_FILE
     if share is not None:
@@ -233,10 +240,9 @@ def run(
         for folder in [out] * (share is None) + sorted({job.folder.parent for job in jobs}):
             stack.enter_context(locked(folder / LOCK))
         if not overwrite:
-            check_free(jobs)
-        if settings.folds is not None:
-            sources = [clip.source for clip in Store.open(settings.store).clips]
-            write_folds(out / FOLDS, grouped_folds(sources, settings.folds))
+            check_keeps_work(jobs)
+        if folds is not None:
+            write_folds(out / FOLDS, folds)
         stack.enter_context(logged(out / log))
         paths = {name: _kept(getattr(settings, name), out) for name in ("store", "stages", "overlay")}
         write_json(out / RUN, {"format": 1, "version": __version__, **asdict(settings), **paths})

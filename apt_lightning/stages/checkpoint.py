@@ -95,8 +95,8 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
     path = find_checkpoint(path)
     hint = " or ".join(f"`{command_of(stage)}`" for stage in stages) or "`apt run`"
     if not Path(path).is_file() and not Path(path, CONFIG).is_file():
-        name = "/".join(stages) or "any"
-        raise CheckpointError(f"no checkpoint of stage {name} at {path}; make it with {hint}")
+        name = f"stage {'/'.join(stages)}" if stages else "any stage"
+        raise CheckpointError(f"no checkpoint of {name} at {path}; make it with {hint}")
     try:
         content = read_model(path) if Path(path).is_dir() else read_plain(path)
     except PlainFileError as error:

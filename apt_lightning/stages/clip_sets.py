@@ -62,10 +62,8 @@ class ClipSets:
         names = [f"{modality}/{one['name']}" for modality, sets in self._sets.items() for one in sets]
         known = {DETECTOR, *names, *(name.partition("/")[2] for name in names)}
         if unknown := [name for name in weights if name not in known]:
-            raise UsageError(
-                f"`--weights` names {unknown[0]!r:.60}, but the checkpoint reads the feature sets"
-                f" {', '.join(names) or 'of none'}"
-            )
+            there = f"the feature sets {', '.join(names)}" if names else "no feature set"
+            raise UsageError(f"`--weights` names {unknown[0]!r:.60}, but the checkpoint reads {there}")
         self.warnings: list[str] = []
         """What may change the values a little: another version of a library."""
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from apt_lightning.common.batch import Inputs
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import TEMPORARY, locked, reading, replacing
 from apt_lightning.data.loading.dataset import ClipDataset
@@ -116,9 +117,9 @@ def frozen_features(
         own = () if (target / JOINED).exists() else range(rank, len(chunks), world_size)
         missing = [i for i in own if not files[i].exists()]
         to_do = sum(len(chunks[i]) for i in missing)
-        with tqdm(total=to_do, desc=f"{name} features", unit="clip", disable=None if to_do else True) as bar:
+        with bar(to_do, f"{name} features", "clip") as shown:
             for i in missing:
-                values = _encode(encoder, clips, chunks[i], device, autocast, bar)
+                values = _encode(encoder, clips, chunks[i], device, autocast, shown)
                 with replacing(files[i]) as part, part.open("wb") as stream:
                     np.save(stream, values)
         barrier()
@@ -159,7 +160,7 @@ def _encode(
     chunk: range,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
-    bar: tqdm,
+    shown: tqdm,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     parts = []
     with torch.inference_mode(), autocast():
@@ -168,7 +169,7 @@ def _encode(
             (inputs,) = batch.inputs.values()
             encoded = encode_inputs(encoder, inputs, device).float() * batch.present.to(device)
             parts.append(encoded.cpu().numpy())
-            bar.update(len(batch.positions))
+            shown.update(len(batch.positions))
     return np.concatenate(parts)
 
 

@@ -6,6 +6,8 @@ import re
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 """Files of a run folder: the best epoch by validation, and the newest."""
+PART = re.compile(r"(seed(\d+))(?:_fold(\d+))?")
+"""Folder of one seed and split in the folder of a whole run: ``seed42``, or with folds ``seed42_fold1``."""
 LOCK = "run.lock"
 """Held by the process that writes a run folder."""
 STAGE1, STAGE2, STAGE3, STAGE4 = "stage1", "stage2", "stage3", "stage4"

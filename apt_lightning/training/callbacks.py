@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import override
 
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import reading, write_csv
 from apt_lightning.stages.base import BaseModule
@@ -25,6 +26,8 @@ from apt_lightning.stages.checkpoint import read_checkpoint, write_atomically
 from apt_lightning.stages.names import BEST, LAST
 
 METRICS_FILE = "metrics.csv"
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+"""Without steps and their rate, which would push the metric over the edge of 80 columns."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -182,8 +185,9 @@ class TrainingBar(ProgressBar):
         if self._enabled and trainer.is_global_zero:
             steps = int(trainer.num_training_batches)
             total = steps * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-            name = type(pl_module).__name__
-            self._bar = tqdm(total=total, initial=trainer.global_step, desc=name, unit="step", mininterval=0.5)
+            assert isinstance(pl_module, BaseModule)
+            done = trainer.global_step
+            self._bar = bar(total, pl_module.stage, "step", initial=done, mininterval=0.5, bar_format=_BAR)
 
     @override
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:

@@ -50,11 +50,36 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,  # IndexBatches shares clips between ranks itself
 }
 
+TRAINER_COMMANDS = {
+    "fit": ("--config STAGE.yaml", "Train one stage."),
+    "validate": ("--ckpt_path RUN", "Evaluate a stage on the validation split."),
+    "test": ("--ckpt_path RUN", "Evaluate a stage on the test split."),
+    "predict": ("--ckpt_path RUN", "Write the predictions, or embeddings, of a stage for all clips of a store."),
+}
+"""Sub-commands of the Trainer: what each needs and does."""
+
+CHECKPOINT_HELP = {
+    "--ckpt_path": "Checkpoint, or folder of a stage or run; `fit` goes on with it, and with `last` in `--run_dir`.",
+    "--weights_only": "Of no effect: nothing in a checkpoint is ever run.",
+}
+
+
+def _heading(command: str) -> dict[str, Any]:
+    """How the help of a command begins."""
+    needs, does = TRAINER_COMMANDS[command]
+    settings = "`--model.help ModalityModule` lists the settings of a stage; also FusionModule, SiameseModule"
+    return {
+        "prog": f"apt {command}",
+        "usage": f"apt {command} {needs} [options]",
+        "description": f"{does} {settings}, FinalModule, JointModule. docs/architecture.md has the picture.",
+    }
+
 
 class AptCLI(LightningCLI):
     """Lightning's command line with a run folder, early stopping and checkpoints in it."""
 
     def __init__(self, args: ArgsType = None, run: bool = True) -> None:
+        self._command = args[0] if isinstance(args, list) and args else None
         super().__init__(
             BaseModule,
             FirstImpressionsDataModule,
@@ -64,9 +89,7 @@ class AptCLI(LightningCLI):
             seed_everything_default=42,
             save_config_callback=LoggedConfig,
             trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs={sub: {"prog": f"apt {sub}"} for sub in ("fit", "validate", "test", "predict")}
-            if run
-            else None,
+            parser_kwargs={name: _heading(name) for name in TRAINER_COMMANDS} if run else None,
             args=args,
             run=run,
         )
@@ -80,12 +103,18 @@ class AptCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         return {
             name: {"model", "dataloaders", "datamodule", "train_dataloaders", "val_dataloaders"}
-            for name in ("fit", "validate", "test", "predict")
+            for name in TRAINER_COMMANDS
         }
 
     @override
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if self._command not in (None, subcommand):
+            return self.init_parser(**kwargs)  # what the other commands take would cost a second
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        actions: Any = parser._option_string_actions
+        actions["--ckpt_path"].container.title = "Checkpoint"
+        for option, text in CHECKPOINT_HELP.items():
+            actions[option].help = text  # Lightning's own names what is not so here
         if subcommand in ("validate", "test"):
             add_json(parser)
         return parser
@@ -195,7 +224,9 @@ class AptCLI(LightningCLI):
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, AptError):  # jsonargparse wraps what a constructor raises
                 cause = cause.__cause__
-            raise cause or UsageError(str(error)) from error
+            raise cause or UsageError(
+                f"these settings cannot be used: {error}; see `apt {self.subcommand} --help`"
+            ) from error
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:

@@ -19,10 +19,10 @@ from apt_lightning.common.files import write_json
 from apt_lightning.common.version import __version__
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.checkpoint import PATHS
+from apt_lightning.stages.names import PART
 
 RECORD = "wandb_run.json"
 """Of a run folder: the W&B run that its later commands go on with, and the artifact of its checkpoint."""
-_SEED = re.compile(r"seed\d+(_fold\d+)?")
 
 
 def make_loggers(names: Sequence[str], folder: Path, stage: str, config: Mapping[str, Any]) -> list[Logger]:
@@ -74,7 +74,7 @@ def _identity(folder: Path, stage: str, config: Mapping[str, Any]) -> dict[str, 
 def group_folder(folder: Path) -> Path:
     """The folder of the whole run, which contains those of its seeds and stages."""
     above = folder.resolve().parent
-    return above.parent if _SEED.fullmatch(above.name) else above
+    return above.parent if PART.fullmatch(above.name) else above
 
 
 def project() -> str:

@@ -111,6 +111,10 @@ def test_encode(store, capsys, monkeypatch):
     words = ["encode", str(store), "visual", "--encoder", "python:simple_encoder:Colour", "--name", "colour"]
     assert main([*words, "--workers=2"]) == 1
     told = capsys.readouterr().out
+    assert main([*words, "--json=-"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["covered"], sum(found["left_out"].values()), found["clips"]) == (GOOD - 3, BAD + 3, GOOD + BAD)
+    assert found["set"] == "colour" and found["left_out"]["no-video"] == found["faults"]["no-video"] == 3
     total, (encoded, left_out) = account(told)
     assert (encoded, left_out, total) == (GOOD - 3, BAD + 3, len(Store.open(store)))
     reasons = re.search(r"left out \((.*)\)", told)[1]

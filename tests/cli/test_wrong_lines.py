@@ -55,7 +55,17 @@ HEAVY = [
     (f"run {DEMO} --seeds=a,b", "`--seeds` must be a whole number, but is 'a'"),
     (f"run {DEMO} --isolate=maybe", "`--isolate` must be true or false, but is 'maybe'"),
     (f"run {DEMO} --folds=two", "`--folds` must be a whole number or null, but is 'two'"),
+    (f"run {DEMO} --stages=nowhere", "no feature store at demo/store"),
     ("run --out=x", "`--store` must be given"),
+    (f"run {DEMO} --seeds=[]", "`--seeds` must name each seed once, from 0 and below 2^32, but is []"),
+    (f"run {DEMO} --seeds=1,1", "`--seeds` must name each seed once"),
+    (f"run {DEMO} --seeds=-1", "`--seeds` must name each seed once"),
+    (f"fit {AUDIO} --data.fold=2", "`--data.fold=2` needs the file of folds, `--data.folds`"),
+    (f"fit {AUDIO} --trainer.accelerator=tpuu", "these settings cannot be used: You selected an invalid accelerator"),
+    (f"fit {THIRD} --model.checkpoints=x", "`--model.checkpoints` must be a mapping or null, but is 'x'"),
+    ("encode x audio --encoder=timm:y --fps=0", "`--fps` must be above 0, but is 0.0"),
+    ("encode x audio --encoder=timm:y --segment=-1", "`--segment` must be 0 or more, but is -1.0"),
+    ("encode x mine --encoder=timm:y", "say what mine is made of: `--reads sound`"),
     (f"ablate {DEMO} --overlays=x", "no option `--overlays`; did you mean `--overlay`?"),
     ("fit --confg=x", "no option `--confg`; did you mean `--config`?"),
     (f"fit {AUDIO} --trainer.max_epoch=3", "no option `--trainer.max_epoch`; did you mean `--trainer.max_epochs`?"),
@@ -75,7 +85,10 @@ HEAVY = [
     (f"fit {AUDIO} --data.augment=maybe", "`--data.augment` must be true or false, but is 'maybe'"),
     (f"fit {AUDIO} --data.batch_size", "`--data.batch_size`: expected one argument"),
     (f"fit {AUDIO} --trainer.max_epochs=1.5", "`--trainer.max_epochs` must be a whole number or null, but is '1.5'"),
-    (f"fit {AUDIO} --trainer.precision=7", "`--trainer.precision` is '7'; it can be 64, 32, 16"),
+    (
+        f"fit {AUDIO} --trainer.precision=7",
+        "32-true, 64-true, bf16\n",
+    ),
     (f"fit {AUDIO} --trainer.deterministic=warm", "did you mean 'warn'?"),
     (f"fit {AUDIO} --trainer.callbacks=5", "`--trainer.callbacks` cannot be '5'"),
     (f"fit {AUDIO} extra", "'extra' is one word too many"),
@@ -109,6 +122,39 @@ def one_line(words, line, capsys):
 @pytest.mark.parametrize(("words", "line"), [*LIGHT, *HEAVY], ids=lambda x: x.replace(str(CONFIGS), "")[:50])
 def test_a_wrong_line_gets_one_line(words, line, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    one_line(words.split(), line, capsys)
+
+
+PLACES = [
+    ("fit --config=folder", "folder is a folder; `--config` takes one YAML file of it"),
+    ("configs file", "file is not empty: name a new folder"),
+    ("synthesize file", "file is a file where a folder is needed; give another place"),
+    ("run --store=file --out=x", "no feature store at file; make one with `apt prepare DATA file`"),
+    ("report x --output=folder", "`--output` is folder, a folder; give a file"),
+    ("score x.mp4 --checkpoint=y --report=folder", "`--report` is folder, a folder; give a file"),
+    ("audit file --json=folder", "`--json` is folder, a folder; give a file"),
+    ("prepare file x --vectors=missing.txt", "file: row 1: column clip is missing"),
+    ("evaluate missing.csv --data=file", "file: row 1: column clip is missing"),
+    ("sweep missing.yaml --run=x", "missing.yaml is no readable YAML: No such file or directory"),
+    ("sweep empty.yaml --run=x", "empty.yaml: expected W&B's sweep form"),
+    ("run --config=empty.yaml", "must hold `key: value` lines, but begins ''"),
+    ("fit --config=binary.yaml", "binary.yaml is not UTF-8 (byte 128)"),
+    ("test --ckpt_path=folder", "folder holds no best.ckpt; give a checkpoint, or the folder of a stage"),
+    ("test --ckpt_path=file", "file is not a readable checkpoint"),
+    ("export missing x", "no checkpoint of any stage at missing; make it with `apt run`"),
+    ("score file --checkpoint=x --trainer.accelerator=gpuu", "`--trainer.accelerator=gpuu` cannot be used: You"),
+    ("doctor folder", "folder: holds no clip"),
+    ("card file", "no feature store at file"),
+    ("compare file file", "file is no prediction table"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), PLACES, ids=lambda x: x[:50])
+def test_a_wrong_place_gets_one_line(words, line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name, content in {"file": b"x", "empty.yaml": b"", "binary.yaml": bytes(range(256))}.items():
+        (tmp_path / name).write_bytes(content)
     one_line(words.split(), line, capsys)
 
 

@@ -1,18 +1,25 @@
 """What is printed: tables fit the terminal, a pipe gets no carriage return and no colour, JSON says what it means."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import apt_lightning
 from apt_lightning.cli import main
-from apt_lightning.common.console import logged, say
+from apt_lightning.common.console import bar, logged, progress, say
 from apt_lightning.common.tables import fit, render
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.stages.fusion import FusionModule
+from apt_lightning.training.callbacks import TrainingBar
 
 cell = st.text(st.sampled_from("abc.1 |"), max_size=40)
 
@@ -120,6 +127,55 @@ def test_quiet_leaves_out_progress_only(capsys, monkeypatch):
     say("[1/9] training", progress=True)
     say("result")
     assert capsys.readouterr().out == "result\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "quiet", "total", "seen"),
+    [
+        (Terminal, False, 3, True),
+        (Terminal, True, 3, False),
+        (Terminal, False, 0, False),
+        (io.StringIO, False, 3, False),
+    ],
+)
+def test_a_bar_is_for_a_terminal_that_wants_it_and_for_work_to_do(stream, quiet, total, seen, monkeypatch):
+    monkeypatch.setattr("sys.stderr", stream())
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    if quiet:
+        monkeypatch.setenv("APT_QUIET", "1")
+    with bar(total, "clips", "clip") as shown:
+        shown.update()
+    assert list(progress(["a"] * total, "files", "file")) == ["a"] * total
+    written = sys.stderr.getvalue()
+    assert ("clips" in written) == ("files" in written) == seen
+
+
+def test_every_bar_is_made_in_one_place():
+    """Else one shows in spite of `--quiet`."""
+    package = Path(apt_lightning.__file__).parent
+    makers = [path for path in package.rglob("*.py") if re.search(r"\btqdm\(", path.read_text())]
+    assert makers == [package / "common" / "console.py"]
+
+
+def test_the_bar_of_a_training_shows_its_metric_in_80_columns(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    shown = TrainingBar()
+    trainer = SimpleNamespace(is_global_zero=True, num_training_batches=40, max_epochs=100, global_step=0)
+    trainer.progress_bar_metrics, trainer.current_epoch = {"val/accuracy": 0.91234}, 99
+    module = FusionModule.__new__(FusionModule)
+    monkeypatch.setattr(FusionModule, "stage", "stage1_features")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown.on_train_start(trainer, module)
+    shown.on_train_epoch_end(trainer, module)
+    shown.teardown(trainer, module, "fit")
+    last = sys.stderr.getvalue().split("\r")[-1].rstrip("\n")
+    assert len(last) <= 80 and last.startswith("stage1_features:") and last.endswith("epoch=100, val/accuracy=0.9123")
 
 
 def test_log_holds_what_was_said_and_how_it_ended(tmp_path, capsys):

@@ -97,7 +97,7 @@ def test_another_content_of_a_set_trains_what_reads_it_anew(ablated):
     units, _, _ = feature_plan(settings.modalities, {"audio": ["one", "two"], "face": ["look"]})
 
     def keys():
-        return {job.unit.name: job.key for job in plan(settings, units)}
+        return {job.unit.name: job.key for job in plan(settings, units, Store.open(settings.store))}
 
     before = keys()
     put_set(Store.open(ablated / "store"), "face", "look", dim=4)

@@ -101,8 +101,9 @@ def test_a_modality_that_no_clip_has_is_left_out_by_itself(feature_run, run_of_f
     put_features(Store.open(tmp_path / "store"), "audio", str(run_of_four / "audio.npz"))
     put_features(Store.open(tmp_path / "store"), "scent", str(run_of_four / "scent.npz"))
     settings = RunSettings(store=str(tmp_path / "store"), out=str(tmp_path / "run"))
-    assert with_modalities(settings).modalities == ["audio", "scent"]  # there are no media and no transcripts
-    assert with_modalities(replace(settings, modalities=["text"])).modalities == ["text"]
+    store = Store.open(settings.store)
+    assert with_modalities(settings, store).modalities == ["audio", "scent"]  # no media and no transcripts are there
+    assert with_modalities(replace(settings, modalities=["text"]), store).modalities == ["text"]
 
 
 def test_a_folder_of_one_stage_takes_the_others_from_the_package(run_of_four, tmp_path):
@@ -110,8 +111,10 @@ def test_a_folder_of_one_stage_takes_the_others_from_the_package(run_of_four, tm
     own.mkdir()
     (own / "stage1_scent.yaml").write_text((CONFIGS / "stage1_audio.yaml").read_text())
     settings = RunSettings(store=str(run_of_four / "store"), out=str(tmp_path / "run"), stages=str(own))
-    jobs = {job.unit.name: job.arguments for job in plan(settings, run_units(["audio", "scent"]))}
+    store = Store.open(settings.store)
+    jobs = {job.unit.name: job.arguments for job in plan(settings, run_units(["audio", "scent"]), store)}
     assert f"--config={own / 'stage1_scent.yaml'}" in jobs["stage1_scent"]
     assert any(word.endswith("configs/stage1_audio.yaml") for word in jobs["stage1_audio"])
-    with pytest.raises(UsageError, match="no folder nowhere"):
-        list(plan(replace(settings, stages="nowhere"), run_units(["audio"])))
+    for other in ({"stages": "nowhere"}, {"overlay": "nowhere"}):
+        with pytest.raises(UsageError, match=f"no folder nowhere; `--{next(iter(other))}`"):
+            list(plan(replace(settings, **other), run_units(["audio"]), store))

@@ -7,6 +7,7 @@ import pytest
 from places import CONFIGS, QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.experiments.results import read_run
 
 
 def files(folder):
@@ -19,6 +20,34 @@ def finished(feature_run, tmp_path):
     shutil.copytree(feature_run, tmp_path / "run")
     words = [f"--store={feature_run.parent / 'store'}", f"--out={tmp_path / 'run'}", f"--stages={CONFIGS}"]
     return tmp_path / "run", ["run", *words]
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_run_opens_its_store_once(folds, store_dir, tmp_path, monkeypatch):
+    from apt_lightning.data.store.reader import Store
+    from apt_lightning.experiments import runner
+
+    opened = []
+    monkeypatch.setattr(Store, "open", lambda path, given=Store.open: opened.append(path) or given(path))
+    monkeypatch.setattr(runner, "complete", lambda *_: None)
+    runner.run(runner.RunSettings(store=str(store_dir), out=str(tmp_path / "run"), folds=folds))
+    assert opened == [str(store_dir)]
+
+
+def test_a_run_does_not_go_into_a_store(store_dir, capsys):
+    before = files(store_dir)
+    assert main(["run", f"--store={store_dir}", f"--out={store_dir}"]) == 2
+    assert "a feature store; give the run a folder of its own" in capsys.readouterr().err
+    assert files(store_dir) == before
+
+
+def test_baselines_of_a_run_read_its_own_modalities(finished):
+    out, (_, store, *_) = finished
+    settings = json.loads((out / "run.json").read_text())
+    changed = {"modalities": ["audio"], "store": store.removeprefix("--store=")}
+    (out / "run.json").write_text(json.dumps({**settings, **changed}))
+    found = read_run(out)
+    assert "neighbours, audio" in found.floors and "neighbours, text" not in found.systems
 
 
 @pytest.mark.parametrize("command", ["run", "ablate"])

@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import DataError
 from apt_lightning.common.files import TEMPORARY, replacing, write_bytes
 from apt_lightning.common.names import shown as shown_name
@@ -98,10 +99,10 @@ def unpack(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
         return
     packed = sum(stamps[path][0] for path in todo)
     whole = _Budget(packed)
-    with tqdm(total=packed, desc="unpack", unit="B", unit_scale=True) as bar:
+    with bar(packed, "unpack", "B", unit_scale=True) as unpacked:
         for path in todo:
             budgets = (_Budget(stamps[path][0]), whole)
-            files = _unpack(path, str(path), (out / names[path]).with_suffix(""), keys, budgets, bar)
+            files = _unpack(path, str(path), (out / names[path]).with_suffix(""), keys, budgets, unpacked)
             sizes = {file.relative_to(out).as_posix(): file.stat().st_size for file in files}
             done[names[path]] = {"stamp": stamps[path], "files": sizes}
             write_bytes(record, json.dumps(done).encode())
@@ -133,7 +134,7 @@ def _complete(out: Path, known: Any, stamp: list[int]) -> bool:
 
 
 def _unpack(
-    path: Path, shown: str, folder: Path, keys: list[bytes], budgets: tuple[_Budget, ...], bar: tqdm | None
+    path: Path, shown: str, folder: Path, keys: list[bytes], budgets: tuple[_Budget, ...], unpacked: tqdm | None
 ) -> list[Path]:
     """Unpack an archive and, if it is one with a progress bar, the archives in it; returns its files."""
     files: list[Path] = []
@@ -147,7 +148,7 @@ def _unpack(
             if target.suffix.lower() != ".zip":
                 _extract(archive, info, target, key)
                 files.append(target)
-            elif bar is None:
+            elif unpacked is None:
                 raise DataError(f"{shown}: holds {info.filename!r}, an archive in an archive in an archive")
             else:
                 inner = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY}")
@@ -157,8 +158,8 @@ def _unpack(
                     files += _unpack(inner, name, target.with_suffix(""), keys, budgets, None)
                 finally:
                     inner.unlink(missing_ok=True)
-            if bar is not None:
-                bar.update(info.compress_size)
+            if unpacked is not None:
+                unpacked.update(info.compress_size)
     return files
 
 

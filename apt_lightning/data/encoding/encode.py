@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy.typing as npt
-from tqdm import tqdm
 
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
 from apt_lightning.data.encoding.encoder import Choice
@@ -131,8 +131,8 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
         job = PoolJob(asdict(take), extract=encoding.extract, deliver=True)
         results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
     writer = SequenceWriter(folder / "shards" / str(rank), key)
-    bar = tqdm(total=len(tasks), desc=encoding.name, unit="clip", smoothing=0.1, disable=rank > 0 or not tasks or None)
-    with closing(writer), bar:
+    shown = bar(len(tasks), encoding.name, "clip", hidden=rank > 0, smoothing=0.1)
+    with closing(writer), shown:
         while batch := list(islice(results, encoding.batch)):
             found = ((result.task, _material(result, words, take)) for result in batch)
             there = {task: material for task, material in found if material is not None}
@@ -143,7 +143,7 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
                 size, mtime = _stamp(result.task, take)
                 row = {"name": result.task.name, "faults": faults, "size": size, "mtime": mtime}
                 writer.append(row, one.values, one.times)
-                bar.update()
+                shown.update()
                 yield result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -63,7 +62,7 @@ KINDS = {
     "timm": "apt_lightning.data.encoding.pictures:timm_encoder",
     "transformers": "apt_lightning.data.encoding.hugging_face:transformers_encoder",
     "onnx": "apt_lightning.data.encoding.onnx_file:OnnxEncoder",
-    "python": "apt_lightning.data.encoding.encoder:python_encoder",
+    "python": "apt_lightning.data.encoding.own_class:python_encoder",
 }
 """Kind -> what makes an encoder of a name and a :class:`Choice`."""
 
@@ -84,7 +83,7 @@ def load_encoder(choice: Choice) -> Encoder:
     try:
         encoder: Encoder = getattr(importlib.import_module(module), function)(name, choice)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("apt_lightning") or kind == "python":
+        if (error.name or "").startswith("apt_lightning"):
             raise
         raise UsageError(f"{kind}: encoders need {error.name}: `pip install 'apt-lightning[encoders]'`") from None
     if encoder.reads.sense != choice.sense:
@@ -95,33 +94,21 @@ def load_encoder(choice: Choice) -> Encoder:
     return encoder
 
 
-def python_encoder(name: str, choice: Choice) -> Encoder:
-    """An object of the user's own class ``module:Class``, made as ``Class(weights, device)``."""
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise UsageError(f"expected `--encoder python:module:Class`, but got {choice.encoder!r}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the folder of the user, as for `python -m`
-    try:
-        made: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{choice.encoder}: {error}; give a class that can be imported from here") from error
-    encoder: Encoder = made(choice.weights, choice.device)
-    missing = [part for part in ("reads", "specification", "encode") if not hasattr(encoder, part)]
-    if missing:
-        raise UsageError(f"{choice.encoder} lacks {', '.join(missing)}; docs/encoders.md has the protocol")
-    return encoder
-
-
 def checked(encoded: Encoded) -> Encoded:
     """The same, if it is what the protocol says.
 
     Raises:
-        UsageError: If the shape is another.
+        UsageError: If they are no numbers, or the shape is another.
     """
-    values, times = np.asarray(encoded.values, np.float32), np.asarray(encoded.times, np.float64)
+    try:
+        values, times = np.asarray(encoded.values, np.float32), np.asarray(encoded.times, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"expected arrays of numbers of an encoder ({error}); docs/encoders.md has the form"
+        ) from error
     if values.ndim != 3 or not values.size or times.shape != values.shape[:1]:
         raise UsageError(
-            f"expected values (T, L, D) and times (T,) of an encoder, but got {values.shape}, {times.shape}"
+            f"expected values (T, L, D) and times (T,) of an encoder, but got {values.shape}, {times.shape};"
+            " docs/encoders.md has the form"
         )
     return Encoded(values, times)

@@ -74,7 +74,7 @@ def read_state(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise UsageError(
-            f"{file} holds no plain tensors ({str(error).splitlines()[0]}); save it as .safetensors"
+            f"{file} holds no plain tensors ({str(error).splitlines()[0].partition('. ')[0]}); save it as .safetensors"
         ) from error
     for key in ("state_dict", "model", "model_state"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):

@@ -27,7 +27,7 @@ from apt_lightning.data.store.reader import Store
 
 
 class FirstImpressionsDataModule(LightningDataModule):
-    """ChaLearn First Impressions V2 clips, or any labelled clips, from a store that ``apt prepare`` wrote.
+    """Clips of a store that ``apt prepare`` wrote.
 
     With a Trainer its batches hold what the stage reads; without one, all modalities of the store as they are.
 
@@ -64,6 +64,10 @@ class FirstImpressionsDataModule(LightningDataModule):
         super().__init__()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_workers": num_workers}
         check_ranges({**sizes, "fold": fold, "seed": seed}, "data")
+        if folds is None and fold != 1:
+            raise UsageError(
+                f"`--data.fold={fold}` needs the file of folds, `--data.folds`; `apt run --folds` writes one"
+            )
         self.store_path = store
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

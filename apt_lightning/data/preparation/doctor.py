@@ -8,8 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.files import write_csv, write_json
 from apt_lightning.common.tables import render
@@ -150,12 +149,13 @@ def examine_data(data: str | os.PathLike[str], options: Options = DEFAULTS) -> D
     ]
     job = PoolJob(settings_of(options.extraction), extract=options.extract)
     sums: dict[str, str] = {}
-    bar = tqdm(total=len(tasks), desc="clips", unit="clip", smoothing=0.1)
-    with bar, closing(run_pool(tasks, job, worker_count(options.workers, options.devices), options.seconds)) as results:
+    shown = bar(len(tasks), "clips", "clip", smoothing=0.1)
+    workers = worker_count(options.workers, options.devices)
+    with shown, closing(run_pool(tasks, job, workers, options.seconds)) as results:
         for result in results:
             found[result.task.name] += result.faults
             sums[result.task.name] = result.sha256
-            bar.update()
+            shown.update()
     for fault in duplicates({name: sums[name] for name in found if sums.get(name)}):
         found[fault.clip].append(fault)
     statuses = {name: status_of(listed) for name, listed in found.items()}

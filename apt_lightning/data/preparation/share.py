@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
 from apt_lightning.common.names import name_form
@@ -137,14 +136,13 @@ def extract(
         tasks = [task for entry in dealt(entries, rank, world_size) for task in _tasks(entry, rows, options)]
         job = PoolJob(settings, str(path / "shards" / f"{rank}-"), options.extract)
         share = "" if world_size == 1 else f" (rank 0 of {world_size})"
-        silent = rank > 0 or not tasks
-        bar = tqdm(total=len(tasks), desc=f"clips{share}", unit="clip", smoothing=0.1, disable=silent or None)
+        shown = bar(len(tasks), f"clips{share}", "clip", hidden=rank > 0, smoothing=0.1)
         workers = worker_count(options.workers, options.devices)
-        with bar, closing(run_pool(tasks, job, workers, options.seconds)) as results:
+        with shown, closing(run_pool(tasks, job, workers, options.seconds)) as results:
             for result in results:
                 if result.lost:
                     _record(path / "shards" / f"{rank}-lost", key, result)
-                bar.update()
+                shown.update()
                 yield result
 
 

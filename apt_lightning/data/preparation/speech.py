@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
+from apt_lightning.common.console import bar
 from apt_lightning.common.files import write_bytes
 from apt_lightning.data.preparation.share import DEFAULTS, Options, extracting, size_and_time
 from apt_lightning.data.store.index import needs_row
@@ -87,10 +86,10 @@ def transcribe_entries(store: Path, entries: list[Row], options: Options) -> lis
     }
     left = [path for path in stamps if path not in said]
     write_bytes(file, b"".join(map(line_of, rows)))  # without the last line of a killed run
-    bar = tqdm(total=len(left), desc="transcripts", unit="clip", disable=not left or None)
-    with file.open("ab") as lines, bar:
+    shown = bar(len(left), "transcripts", "clip")
+    with file.open("ab") as lines, shown:
         for path, text in transcribe_clips(transcriber, left, options):
-            bar.update()
+            shown.update()
             if text is not None:
                 said[path] = text
                 lines.write(line_of({"path": path, "text": text, **stamps[path]}))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from apt_lightning.common.console import progress
 from apt_lightning.data.store.reader import Store
 from apt_lightning.data.text.tokens import UNKNOWN
 
@@ -84,10 +85,9 @@ def frame_hashes(cells: FloatArray) -> BoolArray:
 def _cells(store: Store, present: BoolArray) -> FloatArray:
     """(N, F, rows, columns, 3) mean colours in 0 to 255; NaN where there is no frame."""
     from PIL import Image
-    from tqdm import tqdm
 
     cells = np.full((len(store), store.n_frames, ROWS, COLUMNS, 3), np.nan)
-    for i in tqdm(np.flatnonzero(present).tolist(), desc="looking at frames", unit="clip", leave=False, disable=None):
+    for i in progress(np.flatnonzero(present).tolist(), "looking at frames", "clip"):
         for k, data in enumerate(store.frames(i)):
             picture = Image.open(io.BytesIO(data))
             picture.draft("RGB", (COLUMNS, ROWS))

@@ -58,6 +58,25 @@ class FeatureSet:
         """Bytes on the disk."""
         return sum(file.stat().st_size for file in self.path.glob("*-*"))
 
+    @property
+    def source(self) -> str:
+        """Encoder, or the file it is from."""
+        return str(self.specification.get("encoder") or self.specification.get("from", ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is of it, plain data."""
+        return {
+            "modality": self.modality,
+            "set": self.name,
+            "covered": self.covered,
+            "clips": len(self.clips),
+            "shape": list(self.values.shape),
+            "dtype": str(self.values.dtype),
+            "bytes": self.bytes,
+            "key": self.key,
+            "of": self.source,
+        }
+
     def spans(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """(len(names), 2) first and end step of each clip; equal where it has none."""
         at = {row["name"]: i for i, row in enumerate(self.clips)}

@@ -14,8 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import reading
 from apt_lightning.common.processes import core_count
@@ -194,19 +194,16 @@ def _make_all(plans: Sequence[ClipPlan], form: ClipFormat, root: Path, workers: 
     make = partial(make_clip, form=form, out=root)
     missing = [plan for plan in plans if not (root / plan.folder / plan.name).exists()]
     done = len(plans) - len(missing)
-    progress = partial(tqdm, total=len(plans), initial=done, desc="synthesize", unit="clip")
     workers = min(workers, len(missing))
-    if workers <= 1:
-        for plan in progress(missing):
-            make(plan)
-        return
     # spawn: the caller may have threads (torch, decoders), which a fork would break
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupt)
-    try:
-        for _ in progress(pool.map(make, missing)):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupt) if workers > 1 else None
+    with bar(len(plans), "synthesize", "clip", hidden=not missing, initial=done) as shown:
+        try:
+            for _ in pool.map(make, missing) if pool else map(make, missing):
+                shown.update()
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupt() -> None:

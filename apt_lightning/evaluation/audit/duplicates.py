@@ -4,6 +4,7 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from apt_lightning.common.console import progress
 from apt_lightning.common.files import file_digest
 from apt_lightning.evaluation.audit.labels import Finding
 
@@ -22,14 +23,12 @@ def digest_duplicates(paths: dict[str, str]) -> dict[str, str]:
     Returns:
         Clip name to hexadecimal digest; a clip whose file has a size of its own is left out.
     """
-    from tqdm import tqdm
-
     by_size: dict[int, list[str]] = defaultdict(list)
     for name, path in paths.items():
         by_size[os.path.getsize(path)].append(name)
     names = [name for group in by_size.values() if len(group) > 1 for name in group]
     digests = {}
-    for name in tqdm(names, desc="comparing files of equal size", unit="file", disable=None):
+    for name in progress(names, "comparing files of equal size", "file"):
         digests[name] = file_digest(Path(paths[name]))
     return digests
 

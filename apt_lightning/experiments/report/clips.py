@@ -29,7 +29,7 @@ def best_and_worst(runs: Sequence[Shown]) -> Section:
             cells = [f"{number(float(t), 2)} → {number(float(p), 2)}" for t, p in pairs]
             seen = "seen" if table.seen_source[i] else "unseen"
             rows.append(TableRow([table.clips[i], number(float(error[i]), 3), *cells, seen]))
-        caption = f"Label → prediction of {run.final}, best clips first, worst last: {run.clips}.{run.seed_note}"
+        caption = f"Label → prediction ({run.final}), best clips first, worst last: {run.clips}.{run.seed_note}"
         blocks[run.name] = [Table(caption, ["clip", "mean error", *TRAIT_CODES, "source"], rows)]
     intro = (
         "Mean absolute error over the traits. Look at the worst: a fault of the clip, of the label, or of the model?"

@@ -50,8 +50,9 @@ def read_search(path: str | os.PathLike[str]) -> Search:
         UsageError: If it is no sweep, names a metric that is not of the validation split, or a parameter that
             stage 3 does not have or that must not be searched.
     """
+    text = read_yaml_text(path)
     try:
-        content = yaml.safe_load(read_yaml_text(path))
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a date that is none
         raise UsageError(f"{path} is no readable YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict) or not content["parameters"]:

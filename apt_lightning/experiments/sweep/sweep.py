@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
 from apt_lightning.common.configs import find_config
+from apt_lightning.common.console import bar
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked, reading, write_csv, write_json
+from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
@@ -70,7 +71,7 @@ def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]
             f"{settings.out} is over folds, where every clip is tested in some fold, so a search would see the"
             " test labels; search on a run of the official split"
         )
-    jobs = list(plan(settings, settings.units))
+    jobs = list(plan(settings, settings.units, Store.open(settings.store)))
     first = [job for job in jobs if job.unit.name.startswith("stage1_") or job.unit.name == "stage2"]
     missing = [job.folder for job in first if not is_done(job)]
     if missing:
@@ -91,7 +92,8 @@ def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str,
         Validation metrics of stage 4's best epoch, mean over the run's seeds.
     """
     units = trial_units(settings, parameters)
-    jobs = [job for job in plan(settings, [*settings.units, *units]) if job.unit in units]
+    store = Store.open(settings.store)
+    jobs = [job for job in plan(settings, [*settings.units, *units], store) if job.unit in units]
     pairs = zip(jobs[::2], jobs[1::2], strict=True)
     metrics = [_metrics(third, fourth, settings.isolate) for third, fourth in pairs]
     return {name: float(np.mean([found[name] for found in metrics])) for name in metrics[0]}
@@ -144,7 +146,7 @@ def sweep(
     lock = folder / "sweep.lock"
     with locked(lock, blocking=True):
         study = open_study(folder, search, identity)
-    with tqdm(total=trials, initial=len(finished(study)), desc="trials", unit="trial") as bar:
+    with bar(trials, "trials", "trial", initial=len(finished(study))) as shown:
         while True:
             with ExitStack() as stack:
                 with locked(lock, blocking=True):
@@ -167,8 +169,8 @@ def sweep(
                 with locked(lock, blocking=True):
                     study.tell(trial, metrics[search.metric])
                     write_trials(folder, study, search)
-            bar.update(len(finished(study)) - bar.n)
-            bar.set_postfix({search.metric: f"{study.best_value:.4f}"})
+            shown.update(len(finished(study)) - shown.n)
+            shown.set_postfix({search.metric: f"{study.best_value:.4f}"})
 
 
 def write_trials(folder: Path, study: optuna.Study, search: Search) -> None:

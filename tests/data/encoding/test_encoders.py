@@ -1,6 +1,7 @@
 """Values of every kind of encoder are those of the library's own pipeline, batched or not; what is missing is said."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -13,7 +14,8 @@ from tiny_models import save_model, save_onnx
 from apt_lightning.common.errors import UsageError
 from apt_lightning.data.encoding.encoder import Choice, Encoded, checked, load_encoder
 from apt_lightning.data.encoding.pooling import Pooling, pooled
-from apt_lightning.data.media.material import Material
+from apt_lightning.data.encoding.recipe import recipe
+from apt_lightning.data.media.material import Material, Take
 
 RNG = np.random.default_rng(0)
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -205,6 +207,56 @@ def test_class_of_the_user(tmp_path, monkeypatch):
         load_encoder(Choice("python:mine_encoder:Length", sense="sound"))
     with pytest.raises(UsageError, match=r"No module named 'no_such_module'"):
         load_encoder(Choice("python:no_such_module:Length", sense="words"))
+
+
+GOOD_CLASS = """
+import numpy as np
+from apt_lightning.data.encoding.encoder import Encoded
+from apt_lightning.data.media.material import Reads
+class Mine:
+    reads = Reads('words')
+    def __init__(self, weights, device): pass
+    def specification(self): return {'weights': {}}
+    def encode(self, batch): return [Encoded(np.ones((1, 1, 1)), np.zeros(1)) for _ in batch]
+"""
+WRONG_CLASSES = {
+    "class Mine:": ("class Mine", "import fails .SyntaxError"),
+    "import numpy": ("import numpi", "import fails .ModuleNotFoundError: No module named 'numpi'"),
+    "class Mine": ("class Theirs", "import fails .AttributeError"),
+    "reads = Reads('words')": ("pass", r"lacks `reads`, which must be a Reads\(\.\.\.\)"),
+    "Reads('words')": ("'words'", "lacks `reads`"),
+    "(self, weights, device)": ("(self)", r"Mine\(weights, device\) fails .TypeError"),
+    "def specification": ("def about", r"lacks specification\(\)"),
+    "def encode": ("encode = 1\n    def encoder", r"lacks encode\(\)"),
+    "return {'weights': {}}": ("return {}", r"specification\(\) must give a dict with a dict `weights`"),
+    "{'weights': {}}": ("{'weights': {}, 'a': {1}}", r"specification\(\) fails .TypeError: .*JSON"),
+    "return [": ("return 3 + [", r"encode\(\) fails .TypeError"),
+    "for _ in batch]": ("for _ in batch[1:]]", r"gives 0 \(\) for 1"),
+    "[Encoded(np.ones((1, 1, 1)), np.zeros(1))": ("[np.ones((1, 1, 1))", r"gives 1 \(ndarray\) for 1"),
+    "(1, 1, 1)": ("(1, 1)", r"expected values \(T, L, D\) .* got \(1, 1\), \(1,\)"),
+    "np.zeros(1)": ("'now'", "expected arrays of numbers"),
+}
+
+
+@pytest.mark.parametrize("right", WRONG_CLASSES)
+def test_a_class_that_does_not_follow_the_protocol_is_told_what_it_lacks(right, tmp_path, monkeypatch):
+    wrong, line = WRONG_CLASSES[right]
+    assert right in GOOD_CLASS
+    module = f"own_{list(WRONG_CLASSES).index(right)}"
+    (tmp_path / f"{module}.py").write_text(GOOD_CLASS.replace(right, wrong, 1))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=rf"{line}.*docs/encoders\.md"):
+        made = recipe(Choice(f"python:{module}:Mine", sense="words"), Take("words"), None, "float32")
+        assert made.specification["weights"] == {}
+        made.make([Material(words="one")])
+
+
+@pytest.mark.parametrize("name", ["os:system", "os:environ", "os:path", "json:JSONDecoder"])
+def test_nothing_is_called_that_is_no_encoder(name, monkeypatch):
+    monkeypatch.setattr(os, "system", lambda *_: pytest.fail("was called"))
+    monkeypatch.setattr(json.JSONDecoder, "__init__", lambda *_: pytest.fail("was called"))
+    with pytest.raises(UsageError, match=r"a class is needed|lacks specification\(\) and encode\(\)"):
+        load_encoder(Choice(f"python:{name}", sense="words"))
 
 
 def test_masked_and_pooled_steps_are_a_plain_mean_and_deviation():
