@@ -53,8 +53,9 @@ docs: install ## Build the documentation into site/; a dead reference fails
 study: install ## Redo docs/embedding-study.md, about a quarter of an hour
 	$(BIN)/python -m studies.embedding_study
 
-benchmark: install ## Redo docs/benchmark.md: joint training, metric losses, mixing, retrieval
+benchmark: install ## Redo docs/benchmark.md: joint training, metric losses, mixing, retrieval, teaching
 	$(BIN)/python -m studies.benchmark
+	$(BIN)/python -m studies.teaching_study
 
 leak: install ## Redo the tables of docs/results.md, about a quarter of an hour
 	$(BIN)/python -m studies.leak_study

@@ -7,6 +7,7 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 from scipy import stats
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
@@ -104,11 +106,7 @@ def computed_arms(store: Store, base: Path, tables: dict[str, System]) -> dict[s
         return ridge(x[train], labels[train], x[held_out], labels[held_out], x[rows[on]])[0]
 
     _, strength = ridge(x[train], labels[train], x[held_out], labels[held_out], x[:1])
-    residuals = np.empty_like(labels[train])
-    for fit, left in GroupKFold(5).split(train, groups=sources[train]):
-        scaler = StandardScaler().fit(x[train[fit]])
-        model = Ridge(alpha=strength).fit(scaler.transform(x[train[fit]]), labels[train[fit]])
-        residuals[left] = labels[train[left]] - model.predict(scaler.transform(x[train[left]]))
+    residuals = labels[train] - out_of_fold(x[train], labels[train], sources[train], strength)
     module = load(str(base / "stage2" / BEST))
     with torch.inference_mode():
         batch = ClipDataset(store, module.modalities)[torch.arange(len(store.clips))]
@@ -126,7 +124,7 @@ def computed_arms(store: Store, base: Path, tables: dict[str, System]) -> dict[s
     corrected = {on: head.correct(space[rows[on]], plain[on], sources[rows[on]]) for on in plain}
 
     def system(scores: dict[str, np.ndarray]) -> System:
-        return System(*([_table(store, rows[on], labels, scores[on])] for on in ("test", "validation")))
+        return System(*([table_of(store, rows[on], labels, scores[on])] for on in ("test", "validation")))
 
     both = [tables[BASELINE], tables["stage 2 again"]]
     mean = System(
@@ -138,34 +136,26 @@ def computed_arms(store: Store, base: Path, tables: dict[str, System]) -> dict[s
     return {"ridge": system(plain), "retrieval": system(corrected), "mean of two stage 2": mean}
 
 
-def _table(store: Store, rows: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Predictions:
+def out_of_fold(x: np.ndarray, labels: np.ndarray, sources: np.ndarray, strength: float) -> np.ndarray:
+    """Scores (N, 5) of ridge models that have not seen the clip's source."""
+    model = make_pipeline(StandardScaler(), Ridge(alpha=strength))
+    return cross_val_predict(model, x, labels, groups=sources, cv=GroupKFold(5))
+
+
+def table_of(store: Store, rows: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Predictions:
+    """Predictions of some clips, of (N, 5) labels of all and the scores of these."""
     clips = [store.clips[i] for i in rows]
     names, sources = [clip.name for clip in clips], [clip.source for clip in clips]
     return Predictions(names, sources, np.zeros(len(rows), dtype=bool), labels[rows], scores)
 
 
-def evaluate(world: str, base: Path, store: Store, n_clips: int, seed: int) -> dict:
-    """Figures of all arms on the test clips of one draw."""
-    made = units()
-    tables = {
-        arm: System(*([read_predictions(base / unit.name / f"predictions_{on}.csv")] for on in ("test", "validation")))
-        for arm, unit in made.items()
-        if unit.config != "stage3" and not arm.startswith("stage1")
-    }
-    tables |= computed_arms(store, base, tables)
-    del tables["stage 2 again"]
-    split = np.array([clip.split for clip in store.clips])
-    labels = np.array([clip.traits for clip in store.clips])
-    drawn = synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world])
-    best = best_scores(drawn.cues, CUE_SHARE, WORLDS[world], ["audio", "visual", "text"]).clip(0, 1)
-    sides = [[_table(store, np.flatnonzero(split == on), labels, best[split == on])] for on in ("test", "validation")]
-    tables["ceiling"] = System(*sides)
-    statistics = trait_statistics(labels[split == "train"])
-    even = at_equal_spread({BASELINE: tables[BASELINE], **tables})
-    found = {}
-    for arm, system in tables.items():
+def figures(systems: Mapping[str, System], train_labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """Figures of each system, low and high at the spread of the first; undefined for one without a spread."""
+    statistics, even, found = trait_statistics(train_labels), at_equal_spread(systems), {}
+    for arm, system in systems.items():
         raw = score(system.test[0], statistics, resamples=0).values
-        scaled = score(even[arm][0], statistics, resamples=0).values
+        none = {"low": [np.nan], "high": [np.nan]}
+        scaled = score(even[arm][0], statistics, resamples=0).values if arm in even else none
         found[arm] = {
             "1-MAE": float(raw["1-MAE"][-1]),
             "R2": float(raw["R2"][-1]),
@@ -176,35 +166,39 @@ def evaluate(world: str, base: Path, store: Store, n_clips: int, seed: int) -> d
     return found
 
 
-def study(out: Path, n_clips: int, seeds: int) -> dict[str, list[dict]]:
-    """Train and evaluate every world and seed but those whose record is there; records by world."""
-    conditions = [(world, seed) for seed in range(1, seeds + 1) for world in WORLDS]
-    records: dict[str, list[dict]] = {world: [] for world in WORLDS}
-    for world, seed in tqdm(conditions, desc="sets of clips", unit="set"):
-        file, folder = out / f"{world}-{seed}.json", out / f"{world}-{seed}"
-        if not file.exists():
-            started = time.process_time()
-            store = write_store(folder, synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world]))
-            options = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--tables=false"]
-            settings = RunSettings(str(store), str(folder / "run"), seeds=[seed], options=options)
-            with (folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
-                jobs = run(settings, list(units().values()))
-                figures = evaluate(world, jobs[0].folder.parent, Store.open(store), n_clips, seed)
-            file.write_text(json.dumps({"figures": figures, "seconds": time.process_time() - started}, indent=1) + "\n")
-            shutil.rmtree(folder)
-        records[world].append(json.loads(file.read_text()))
-    return records
+def train(folder: Path, store: Path, seed: int, units: Iterable[Unit]) -> Path:
+    """Train the units that are not complete; the folder that holds theirs."""
+    options = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--tables=false"]
+    settings = RunSettings(str(store), str(folder / "run"), seeds=[seed], options=options)
+    with (folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        return run(settings, list(units))[0].folder.parent
+
+
+def record(world: str, n_clips: int, seed: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Train all arms on one draw of clips; their figures on its test clips."""
+    drawn, made = synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world]), units()
+    path = write_store(folder, drawn)
+    base, store = train(folder, path, seed, made.values()), Store.open(path)
+    tables = {
+        arm: System(*([read_predictions(base / unit.name / f"predictions_{on}.csv")] for on in ("test", "validation")))
+        for arm, unit in made.items()
+        if unit.config != "stage3" and not arm.startswith("stage1")
+    }
+    tables |= computed_arms(store, base, tables)
+    del tables["stage 2 again"]
+    split = np.array([clip.split for clip in store.clips])
+    labels = np.array([clip.traits for clip in store.clips])
+    best = best_scores(drawn.cues, CUE_SHARE, WORLDS[world], ["audio", "visual", "text"]).clip(0, 1)
+    sides = [[table_of(store, np.flatnonzero(split == on), labels, best[split == on])] for on in ("test", "validation")]
+    return figures({BASELINE: tables[BASELINE], **tables, "ceiling": System(*sides)}, labels[split == "train"])
 
 
 def tables(records: dict[str, list[dict]]) -> str:
     """One table a world: differences to the baseline over seeds."""
     parts = []
     for world, found in records.items():
-        arms = [arm for arm in found[0]["figures"] if arm != BASELINE]
-        values = {
-            arm: {m: np.array([r["figures"][arm][m] for r in found]) for m in found[0]["figures"][arm]}
-            for arm in found[0]["figures"]
-        }
+        arms = [arm for arm in found[0] if arm != BASELINE]
+        values = {arm: {m: np.array([r[arm][m] for r in found]) for m in found[0][arm]} for arm in found[0]}
         base, ceiling = values[BASELINE], values["ceiling"]
         p = [float(stats.ttest_rel(values[arm]["1-MAE"], base["1-MAE"]).pvalue) for arm in arms]
         metric = "R2 openness" if world == "agreement" else "1-MAE"
@@ -227,7 +221,7 @@ def tables(records: dict[str, list[dict]]) -> str:
             metric,
             "way to ceiling",
         ]
-        parts.append(f"### {world}\n\n" + render(f"{len(found)} seeds", head, rows))
+        parts.append(f"### {world}\n\n" + render(head, rows, f"{len(found)} seeds"))
     return "\n\n".join(parts)
 
 
@@ -237,24 +231,48 @@ def interval(differences: np.ndarray) -> str:
     return f"{differences.mean():+.4f} ± {half:.4f}"
 
 
-def main() -> None:
-    """Run the study and print its tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="benchmark", help="Folder; what is complete in it is not trained again.")
+def study(
+    about: str,
+    out: str,
+    worlds: Iterable[str],
+    record: Callable[[str, int, int, Path], dict],
+    tables: Callable[[dict[str, list[dict]]], str],
+) -> None:
+    """Run a study of worlds by seeds from the command line, and print its tables; what is complete is kept.
+
+    Args:
+        about: What it is, for ``--help``.
+        out: Folder if none is given.
+        worlds: Their names.
+        record: World, number of clips, seed and an empty folder to figures.
+        tables: World to the figures of its seeds, to text.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", default=out, help="Folder; what is complete in it is not trained again.")
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    records = study(out, args.clips, args.seeds)
-    minutes = sum(record["seconds"] for found in records.values() for record in found) / 60
-    text = (
-        f"{tables(records)}\n\n{args.clips} clips a set, seeds 1 to {args.seeds}; {minutes:.0f} minutes of one core.\n"
-    )
-    (out / "tables.md").write_text(text)
+    conditions = [(world, seed) for seed in range(1, args.seeds + 1) for world in worlds]
+    found: dict[str, list[dict]] = {world: [] for world in worlds}
+    seconds = 0.0
+    for world, seed in tqdm(conditions, desc="sets of clips", unit="set"):
+        folder = Path(args.out, f"{world}-{seed}")
+        file = folder.with_suffix(".json")
+        if not file.exists():
+            started = time.process_time()
+            folder.mkdir(parents=True, exist_ok=True)
+            made = record(world, args.clips, seed, folder)
+            file.write_text(json.dumps({"figures": made, "seconds": time.process_time() - started}, indent=1) + "\n")
+            shutil.rmtree(folder)
+        content = json.loads(file.read_text())
+        found[world].append(content["figures"])
+        seconds += content["seconds"]
+    size = f"{args.clips} clips a set, seeds 1 to {args.seeds}; {seconds / 60:.0f} minutes of one core."
+    text = f"{tables(found)}\n\n{size}\n"
+    Path(args.out, "tables.md").write_text(text)
     print(f"\n{text}")
 
 
 if __name__ == "__main__":
-    main()
+    study(__doc__, "benchmark", WORLDS, record, tables)

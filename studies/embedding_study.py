@@ -120,9 +120,9 @@ def write_store(folder: Path, drawn: SyntheticFeatures) -> Path:
         for name, split, labels in zip(names, drawn.split, drawn.labels, strict=True):
             writer.writerow([name, split, *labels.tolist()])
     prepare(folder / "clips.csv", store)
-    for modality in PREPARED:
+    for modality, features in drawn.features.items():
         file = folder / f"{modality}.npz"
-        np.savez(file, features=drawn.features[modality], names=names)
+        np.savez(file, features=features, names=names)
         put_features(Store.open(store), modality, str(file), None)
     return store
 
