@@ -1,1 +1,1 @@
-"""Search of stage 3's hyperparameters."""
+"""Search of hyperparameters of stage 3, or of the joint training."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +14,7 @@ import yaml
 
 from apt_lightning.common.configs import read_yaml_text
 from apt_lightning.common.errors import UsageError
+from apt_lightning.stages.names import STAGE3
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -24,6 +25,16 @@ PASSED_OVER = ("program", "command", "name", "description", "project", "entity",
 KEYS = (*PASSED_OVER, "method", "metric", "parameters")
 KINDS = ("uniform", "int_uniform", "log_uniform_values", "categorical", "constant")
 """Distributions of W&B's form that are understood."""
+STAGE, JOINT = "stage", "joint"
+"""Parameter that names what is searched, with one ``value``; stage 3 without it."""
+FIXED = {
+    STAGE3: ("checkpoints", "upstream"),
+    JOINT: (
+        *("start_ckpt", "upstream", "metric", "loss"),
+        *("stage1", "fusion_dims", "siamese_dims", "embedding_dim", "hidden_dims"),  # of a training from scratch
+    ),
+}
+"""What can be searched, to its arguments that cannot: what it reads, and what a flag does not set."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +44,15 @@ class Search:
     method: str
     """One of :data:`METHODS`."""
     metric: str
-    """A validation metric of stage 4, such as ``val/accuracy``."""
+    """A validation metric of stage 4 or the joint training, such as ``val/accuracy``."""
     maximize: bool
     parameters: dict[str, dict[str, Any]]
-    """Flag of stage 3, without dashes, to its range as in the YAML."""
+    """Flag of what is searched, without dashes, to its range as in the YAML."""
+
+    @property
+    def stage(self) -> str:
+        """What is searched: stage 3 or the joint training."""
+        return stage_of({name: given.get("value") for name, given in self.parameters.items()})
 
     def space(self) -> dict[str, BaseDistribution]:
         """The ranges as Optuna distributions."""
@@ -47,8 +63,8 @@ def read_search(path: str | os.PathLike[str]) -> Search:
     """Read a sweep YAML.
 
     Raises:
-        UsageError: If it is no sweep, names a metric that is not of the validation split, or a parameter that
-            stage 3 does not have or that must not be searched.
+        UsageError: If it is no sweep, names a metric that is not of the validation split, or a parameter that what
+            is searched does not have or that must not be searched.
     """
     text = read_yaml_text(path)
     try:
@@ -71,11 +87,10 @@ def read_search(path: str | os.PathLike[str]) -> Search:
             f" {metric.get('name')!r}; the test split is not for choosing"
         )
     parameters = plain_number(content["parameters"])
-    search = Search(method, metric["name"], metric["goal"] == "maximize", parameters)
-    check_names(search.parameters, f"{path}: ")
-    for name, given in search.parameters.items():
+    for name, given in parameters.items():
         _check_range(f"{path}: {name}", given)
-    return search
+    check_names({name: given.get("value") for name, given in parameters.items()}, f"{path}: ")
+    return Search(method, metric["name"], metric["goal"] == "maximize", parameters)
 
 
 def plain_number(value: Any) -> Any:
@@ -100,26 +115,49 @@ def plain_number(value: Any) -> Any:
     return value
 
 
-def searchable() -> list[str]:
-    """Flags of stage 3 that a search may set: what it trains with, not what it reads."""
+def stage_of(parameters: Mapping[str, Any], where: str = "") -> str:
+    """What parameters are of: stage 3 or the joint training.
+
+    Args:
+        parameters: Of a trial, with their values.
+        where: Put before the message.
+
+    Raises:
+        UsageError: If they name another.
+    """
+    stage = parameters.get(STAGE, STAGE3)
+    if stage not in tuple(FIXED):  # it may be a list
+        raise UsageError(f"{where}`{STAGE}` must be one value, {' or '.join(FIXED)}, but is {stage!r}")
+    return str(stage)
+
+
+def searchable(stage: str) -> list[str]:
+    """Flags of a stage that a search may set: what it trains with, not what it reads."""
+    from apt_lightning.stages.joint import JointModule
     from apt_lightning.stages.siamese import SiameseModule
 
-    names = inspect.signature(SiameseModule).parameters
-    return [f"model.{n}" for n in names if n not in ("checkpoints", "upstream")] + ["data.batch_size"]
+    names = inspect.signature(SiameseModule if stage == STAGE3 else JointModule).parameters
+    return [f"model.{n}" for n in names if n not in FIXED[stage]] + ["data.batch_size"]
 
 
-def check_names(names: Iterable[str], where: str = "") -> None:
-    """Refuse parameters that stage 3 does not have, or that would change data, splits or earlier stages.
+def check_names(parameters: Mapping[str, Any], where: str = "") -> None:
+    """Refuse parameters that the stage does not have, or that would change data, splits or earlier stages.
+
+    Args:
+        parameters: Of a trial, with their values.
+        where: Put before the message.
 
     Raises:
         UsageError: If there is one.
     """
-    allowed = searchable()
-    for name in names:
-        if name not in allowed:
+    stage = stage_of(parameters, where)
+    allowed = searchable(stage)
+    for name in parameters:
+        if name not in (STAGE, *allowed):
             close = get_close_matches(str(name), allowed, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"searched can be {', '.join(allowed)}"
-            raise UsageError(f"{where}{name!r} is no parameter of stage 3 that may be searched; {hint}")
+            what = "stage 3" if stage == STAGE3 else "the joint training"
+            raise UsageError(f"{where}{name!r} is no parameter of {what} that may be searched; {hint}")
 
 
 def _check_range(where: str, given: Any) -> None:

@@ -1,4 +1,4 @@
-"""Searches stage 3 by the validation metric of the stage 4 that follows; the test split cannot be reached.
+"""Searches stage 3 by validation metrics of stage 4, or the joint training by its own; test cannot be reached.
 
 Three things keep it out: the trial's data module drops the test labels and refuses a test loader
 (``data.withhold_test``), the trial's units are never tested, and only validation metrics may be searched by.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +25,9 @@ from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.plan import Unit
 from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
-from apt_lightning.experiments.sweep.search_space import Search, check_names, read_search
+from apt_lightning.experiments.sweep.search_space import JOINT, STAGE, Search, check_names, read_search, stage_of
 from apt_lightning.experiments.sweep.study import ask, finished, open_study, trial_lock, under_way
-from apt_lightning.stages.names import LOCK
+from apt_lightning.stages.names import LOCK, STAGE3
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.training.callbacks import best_epoch
 
@@ -39,19 +39,26 @@ WITHHELD = ("--data.withhold_test=true", "--trainer.enable_progress_bar=false")
 TRIALS, PLOT, BEST_FOLDER = "trials.csv", "trials.png", "best"
 
 
-def trial_units(settings: RunSettings, parameters: Mapping[str, Any]) -> tuple[Unit, Unit]:
-    """Stages 3 and 4 of a trial, in a folder named after its parameters.
+def trial_units(settings: RunSettings, parameters: Mapping[str, Any]) -> tuple[Unit, ...]:
+    """Trainings of a trial, in a folder named after its parameters; the last is what it is judged by.
 
     Args:
         settings: From :func:`sweep_settings`.
-        parameters: Flags of stage 3, without dashes, to values.
+        parameters: Flags of what is searched, without dashes, and which stage that is, to values.
+
+    Returns:
+        Stages 3 and 4, or the joint training alone, which starts from the run's stage 4.
 
     Raises:
         UsageError: If one may not be searched.
     """
     check_names(parameters)
     folder = f"sweeps/{digest(dict(parameters))}"
-    flags = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in sorted(parameters.items())]
+    searched = sorted((name, value) for name, value in parameters.items() if name != STAGE)
+    flags = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in searched]
+    if stage_of(parameters) == JOINT:
+        options, needs = (*WITHHELD, *flags), {"start_ckpt": "stage4"}
+        return (Unit(f"{folder}/{JOINT}", JOINT, "joint training", needs=needs, options=options, test=False),)
     base = {unit.name: unit for unit in settings.units}
     third = replace(base["stage3"], name=f"{folder}/stage3", options=(*WITHHELD, *flags), test=False)
     needs = {"fusion_ckpt": "stage2", "siamese_ckpt": third.name}
@@ -59,11 +66,16 @@ def trial_units(settings: RunSettings, parameters: Mapping[str, Any]) -> tuple[U
     return third, fourth
 
 
-def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]:
+def sweep_settings(run: str | os.PathLike[str], stage: str = STAGE3) -> tuple[RunSettings, list[Job]]:
     """Settings of a finished run that trials can build on, and its jobs.
 
+    Args:
+        run: Its folder.
+        stage: What is searched.
+
     Raises:
-        UsageError: If stages 1 and 2 are not complete, or the run is over folds.
+        UsageError: If what trials build on is not complete (stages 1 and 2; for the joint training 3 and 4 too), or
+            the run is over folds.
     """
     settings = read_settings(run)
     if settings.folds is not None:
@@ -72,7 +84,8 @@ def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]
             " test labels; search on a run of the official split"
         )
     jobs = list(plan(settings, settings.units, Store.open(settings.store)))
-    first = [job for job in jobs if job.unit.name.startswith("stage1_") or job.unit.name == "stage2"]
+    needed = ("stage2",) if stage == STAGE3 else ("stage2", STAGE3, "stage4")
+    first = [job for job in jobs if job.unit.name.startswith("stage1_") or job.unit.name in needed]
     missing = [job.folder for job in first if not is_done(job)]
     if missing:
         raise UsageError(
@@ -82,37 +95,38 @@ def sweep_settings(run: str | os.PathLike[str]) -> tuple[RunSettings, list[Job]]
 
 
 def run_trial(settings: RunSettings, parameters: Mapping[str, Any]) -> dict[str, float]:
-    """Train stages 3 and 4 with the given parameters, or take over what an equal trial has left.
+    """Train a trial with the given parameters, or take over what an equal trial has left.
 
     Args:
         settings: From :func:`sweep_settings`.
-        parameters: Flags of stage 3, without dashes, to values.
+        parameters: As for :func:`trial_units`.
 
     Returns:
-        Validation metrics of stage 4's best epoch, mean over the run's seeds.
+        Validation metrics of the last training's best epoch, mean over the run's seeds.
     """
     units = trial_units(settings, parameters)
     store = Store.open(settings.store)
     jobs = [job for job in plan(settings, [*settings.units, *units], store) if job.unit in units]
-    pairs = zip(jobs[::2], jobs[1::2], strict=True)
-    metrics = [_metrics(third, fourth, settings.isolate) for third, fourth in pairs]
+    seeds = [jobs[i : i + len(units)] for i in range(0, len(jobs), len(units))]
+    metrics = [_metrics(part, settings.isolate) for part in seeds]
     return {name: float(np.mean([found[name] for found in metrics])) for name in metrics[0]}
 
 
-def _metrics(third: Job, fourth: Job, isolate: bool) -> dict[str, float]:
+def _metrics(jobs: Sequence[Job], isolate: bool) -> dict[str, float]:
     """Metrics of one seed, from ``trial.json`` if it is of the same settings, data and earlier stages."""
-    record = fourth.folder.parent / "trial.json"
-    with locked(fourth.folder.parent / LOCK, blocking=True):  # equal parameters may be drawn twice
+    judged = jobs[-1]
+    record = judged.folder.parent / "trial.json"
+    with locked(judged.folder.parent / LOCK, blocking=True):  # equal parameters may be drawn twice
         if record.is_file():
             with reading(record, "delete it to train the trial again"):
                 content = json.loads(record.read_text(encoding="utf-8"))
-                if content["key"] == fourth.key:
+                if content["key"] == judged.key:
                     return {str(name): float(value) for name, value in content["metrics"].items()}
-        complete([third, fourth], isolate)
-        best = best_epoch(fourth.folder, RegressionModule.monitor, RegressionModule.mode)
+        complete(jobs, isolate)
+        best = best_epoch(judged.folder, RegressionModule.monitor, RegressionModule.mode)
         found = {name: value for name, value in best.items() if name.startswith("val/")}
-        write_json(record, {"key": fourth.key, "metrics": found})
-        for job in (third, fourth):  # each carries all frozen networks, hundreds of megabytes a trial
+        write_json(record, {"key": judged.key, "metrics": found})
+        for job in jobs:  # each carries all frozen networks, hundreds of megabytes a trial
             (job.folder / DONE).unlink()
             for file in job.folder.glob("*.ckpt"):
                 file.unlink()
@@ -140,7 +154,7 @@ def sweep(
         UsageError: If the YAML or the run is not fit for it, or the folder holds another search.
     """
     search = read_search(config)
-    settings, jobs = sweep_settings(run)
+    settings, jobs = sweep_settings(run, search.stage)
     folder = Path(settings.out, "sweeps", Path(config).stem)
     identity = digest([vars(search), [job.key for job in jobs if job.unit.name == "stage4"]])
     lock = folder / "sweep.lock"
@@ -165,7 +179,7 @@ def sweep(
                 with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
                     metrics = run_trial(settings, trial.params)
                 if search.metric not in metrics:
-                    raise UsageError(f"{config}: stage 4 has no metric {search.metric!r}; it has {', '.join(metrics)}")
+                    raise UsageError(f"{config}: there is no metric {search.metric!r}; there are {', '.join(metrics)}")
                 with locked(lock, blocking=True):
                     study.tell(trial, metrics[search.metric])
                     write_trials(folder, study, search)
@@ -216,10 +230,12 @@ def _write_best(folder: Path, parameters: Mapping[str, Any], overlay: str | None
     best.mkdir(exist_ok=True)
     for file in find_config(overlay).glob("*.yaml") if overlay else ():
         (best / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    path = best / "stage3.yaml"
+    path = best / f"{stage_of(parameters)}.yaml"
     content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if overlay and path.exists() else {}
     model = content.setdefault("model", {}).setdefault("init_args", {})
     for name, value in parameters.items():
+        if name == STAGE:
+            continue
         part, key = name.split(".", 1)
         (model if part == "model" else content.setdefault(part, {}))[key] = value
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

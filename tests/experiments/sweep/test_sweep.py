@@ -37,12 +37,15 @@ def ends(given):
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_parameters_are_accepted_as_flags(path, capsys):
-    """By `apt fit` for stage 3, at the ends of each range, changing what they name."""
+    """By `apt fit` for what is searched, at the ends of each range, changing what they name."""
     search = read_search(path)
-    assert list(search.parameters)[:2] == ["model.margin", "model.embedding_dim"]
-    for name, given in search.parameters.items():
+    assert search.stage == path.stem
+    first = {"stage3": ["model.margin", "model.embedding_dim"], "joint": ["model.metric_weight", "model.encoder_rate"]}
+    parameters = {name: given for name, given in search.parameters.items() if name != "stage"}
+    assert list(parameters)[:2] == first[path.stem]
+    for name, given in parameters.items():
         for value in ends(given):
-            assert main(["fit", f"--config={CONFIGS / 'stage3.yaml'}", f"--{name}={value}", "--print_config"]) == 0
+            assert main(["fit", f"--config={CONFIGS / path.name}", f"--{name}={value}", "--print_config"]) == 0
             part, key = name.split(".")
             config = yaml.safe_load(capsys.readouterr().out)[part]
             assert (config["init_args"] if part == "model" else config)[key] == value
@@ -83,8 +86,8 @@ def test_agents_command_trains_a_trial_whose_curves_reach_the_agents_run(path, f
         wandb.teardown()  # it keeps the environment that it first saw
     (logged,) = offline_runs(tmp_path)
     assert (logged.run.run_id, logged.run.sweep_id, logged.exit_code) == ("r1", "s1", 0)
-    assert logged.config["model.lr"] == 1e-4 and logged.config["model.margin"] == drawn["model.margin"]
-    for metric in (content["metric"]["name"], "stage3-val/precision"):
+    assert {name: logged.config[name] for name in drawn} == drawn | {"model.lr": 1e-4}
+    for metric in (content["metric"]["name"], *(["stage3-val/precision"] if path.stem == "stage3" else [])):
         assert len([row for row in logged.history if metric in row]) == 1  # epochs of a quick run
     assert logged.summary[content["metric"]["name"]] > 0
     assert logged.config["model"]["init_args"]["lr"] in (1e-4, 1e-3)
@@ -115,6 +118,11 @@ GOOD = {
         ({"parameters": {"data.store": {"value": "x"}}}, "no parameter of stage 3"),
         ({"parameters": {"data.withhold_test": {"values": [True, False]}}}, "no parameter of stage 3"),
         ({"parameters": {"model.checkpoints": {"value": "x"}}}, "no parameter of stage 3"),
+        ({"parameters": {"stage": {"value": "joint"}, "model.margin": {"value": 0.1}}}, "of the joint training"),
+        ({"parameters": {"stage": {"value": "joint"}, "model.start_ckpt": {"value": "x"}}}, "of the joint training"),
+        ({"parameters": {"stage": {"value": "stage2"}, "model.lr": {"value": 0.1}}}, "stage3 or joint"),
+        ({"parameters": {"stage": {"value": ["joint"]}, "model.lr": {"value": 0.1}}}, "stage3 or joint"),
+        ({"parameters": {"stage": {"values": ["joint", "stage3"]}, "model.lr": {"value": 0.1}}}, "must be one value"),
         ({"parameters": {"model.margin": 0.1}}, "expected `value`"),
         ({"parameters": {"model.margin": {"min": 0.5, "max": 0.1}}}, "`min` below `max`"),
         ({"parameters": {"model.margin": {"min": "a", "max": 1}}}, "`min` below `max`"),
@@ -192,6 +200,28 @@ def test_trial_trains_stage_3_and_4_and_leaves_no_test_figure(trial):
         assert name.startswith("val/")
 
 
+def test_joint_trials_start_from_stage_4_and_write_an_overlay(feature_run, tmp_path, capsys):
+    path = tmp_path / f"{tmp_path.name}.yaml"
+    parameters = {"stage": {"value": "joint"}, "model.encoder_rate": {"values": [0.25, 0.5]}}
+    path.write_text(yaml.safe_dump(GOOD | {"parameters": parameters}))
+    assert main(["sweep", str(path), f"--run={feature_run}", "--trials=1"]) == 0
+    shown = capsys.readouterr().out
+    folder = feature_run / "sweeps" / path.stem
+    best = folder / "best" / "joint.yaml"
+    assert f"apt fit --config joint.yaml --config {best}" in shown
+    rate = yaml.safe_load(best.read_text())["model"]["init_args"].pop("encoder_rate")
+    assert rate in (0.25, 0.5)
+    settings, _ = sweep_settings(feature_run, "joint")
+    (unit,) = sweeping.trial_units(settings, {"stage": "joint", "model.encoder_rate": rate})
+    trained = feature_run / "seed42" / unit.name
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    model = config["model"]["init_args"]
+    assert model["encoder_rate"] == rate and config["data"]["withhold_test"]
+    assert model["start_ckpt"] == str(feature_run / "seed42" / "stage4" / "best.ckpt")
+    assert not list(trained.glob("*.ckpt")) and not list(trained.glob("*test*"))
+    shutil.rmtree(folder)
+
+
 def test_equal_trial_is_taken_over(trial, monkeypatch):
     settings, metrics, _ = trial
     monkeypatch.setattr(sweeping, "complete", lambda *_: pytest.fail("trained again"))
@@ -210,6 +240,17 @@ def test_trials_need_a_finished_run_of_the_official_split(feature_run, tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(settings | {"folds": 5}))
     with pytest.raises(UsageError, match="official split"):
         sweep_settings(tmp_path)
+
+
+def test_joint_trials_need_stage_4_too(feature_run, tmp_path):
+    shutil.copytree(feature_run, tmp_path / "run")
+    (tmp_path / "run" / "seed42" / "stage4" / "done.json").unlink()
+    content = json.loads((feature_run / "run.json").read_text())
+    content |= {"store": read_settings(feature_run).store}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+    sweep_settings(tmp_path / "run")
+    with pytest.raises(UsageError, match="stage4 is not complete"):
+        sweep_settings(tmp_path / "run", "joint")
 
 
 def test_trials_may_not_set_what_they_read(feature_run, capsys):
