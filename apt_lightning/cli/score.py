@@ -37,6 +37,11 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="Add what each modality does, and its seconds, frames and words."
     )
+    parser.add_argument(
+        "--neighbours",
+        metavar="STORE",
+        help="Also name the training clips of this store that are scored from nearly the same; explains.",
+    )
     parser.add_argument("--report", metavar="FILE.html", help="Also write a page with each clip's picture; explains.")
     parser.add_argument("--pictures", metavar="FOLDER", help="Also write each clip's picture, a PNG; explains.")
     parser.add_argument("--every", type=float, help="Also score each window of so many seconds: the course over time.")
@@ -81,7 +86,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.common.processes import limit_threads
     from apt_lightning.data.preparation.share import extracting, in_time
 
-    explain = bool(args.explain or args.report or args.pictures)
+    explain = bool(args.explain or args.neighbours or args.report or args.pictures)
     extractions = {}
     with extracting(clips, in_time(args.every, explain)) as extracted:
         from apt_lightning.stages.scorer import Scorer  # 2 s, in which the clips are decoded
@@ -90,7 +95,7 @@ def run(args: jsonargparse.Namespace) -> int:
         from apt_lightning.stages.export.hub import local_copy
 
         checkpoint = local_copy(args.checkpoint, args.allow_download)
-        scorer = Scorer(checkpoint, device(args.trainer.accelerator), weights_of(args))
+        scorer = Scorer(checkpoint, device(args.trainer.accelerator), weights_of(args), args.neighbours)
         scored = {}
         for found in extracted:
             path = found.task.path
@@ -210,6 +215,16 @@ def _changes(values: dict[str, float]) -> list[str]:
     return [f"{values[name]:+.3f}" for name in TRAITS]
 
 
+def _like_it(like: dict[str, Any]) -> str:
+    """Which training clips a clip is scored like."""
+    from apt_lightning.evaluation.tables import number
+
+    clips = ", ".join(f"{one['clip']} ({number(one['distance'], 3)})" for one in like["clips"])
+    sources = "one source" if like["sources"] == 1 else f"{like['sources']} sources"
+    usual = number(like["usual_distance"], 3)
+    return f"scored like {clips}, of {sources}; a distance of {usual} is usual between sources"
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds.
 
@@ -265,6 +280,10 @@ def _table(results: list[dict[str, Any]]) -> str:
             noun = next(noun for key, noun in PARTS.items() if key in found["parts"][0])
             rows.append([f"- {modality}, {count} {noun}{'' if count == 1 else 's'}", *_changes(found["sum"])])
             rows.append([f"- {noun} of most effect", *[_most(found["parts"], trait) for trait in TRAITS]])
+        if "scored_like" in result:
+            like = result["scored_like"]
+            rows.append(["- like it, rated", *[number(like["traits"][trait], 3) for trait in TRAITS]])
+            notes.append(f"{name}: {_like_it(like)}.")
         for window in result.get("windows", ()):
             when = f"{clock(window['from'])}-{clock(window['to'])}"
             scores = [number(window["traits"][trait], 3) if "traits" in window else "-" for trait in TRAITS]

@@ -40,6 +40,7 @@ from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.clip_sets import WINDOW, ClipSets, SetInputs
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
+from apt_lightning.stages.scored_like import TrainingExamples
 from apt_lightning.stages.upstream import stage_encoders, stage_network
 
 FloatArray = npt.NDArray[np.float64]
@@ -67,14 +68,22 @@ class Scorer:
         device: Where the networks run.
         weights: Feature set, or ``modality/set``, to the weights of the pretrained encoder that made it; where it was
             made they are found without. ``detector`` to the file of the face detector.
+        store: Feature store with its training clips, of which those nearest to a clip are then named in explanations.
 
     Raises:
         CheckpointError: If the file is absent, damaged, or of stage 3, which gives no traits.
+        StoreError: If the store cannot be read, or lacks a modality.
         UsageError: If weights are given for a set that the checkpoint does not read; with the first clip, if weights
             are not there or not those that it was trained on.
     """
 
-    def __init__(self, path: str, device: str | torch.device = "cpu", weights: Mapping[str, str] = NONE) -> None:
+    def __init__(
+        self,
+        path: str,
+        device: str | torch.device = "cpu",
+        weights: Mapping[str, str] = NONE,
+        store: str | None = None,
+    ) -> None:
         file = read_stage(path, STAGE4, STAGE2, STAGE1)
         self.metadata = file.metadata
         self.training_clips = file.training_clips
@@ -85,6 +94,12 @@ class Scorer:
             raise CheckpointError(f"{path} describes no network of this program: {error}") from None
         self.statistics = TraitStatistics(mean.double().numpy(), sd.double().numpy())
         self.sets = ClipSets(dict(self.encoders.encoders.items()), weights, str(device))
+        self.examples: TrainingExamples | None = None
+        if store is not None:
+            self.examples = TrainingExamples(store, self.encoders, self._space, self._device)
+        self._other_store: list[str] = []
+        if self.examples and self.training_clips and not self.examples.are_rated_as(self.training_clips):
+            self._other_store.append(f"the training clips of {store} are not those that the model was trained on")
 
     def score(
         self,
@@ -107,8 +122,9 @@ class Scorer:
             ``faults`` found; ``higher_than``, the share of the training clips that were rated lower, by trait;
             ``distances``, by modality its ``distance`` from the middle of the training clips and the share of them
             that it is ``farther_than``; ``warnings`` if it is unlike them; ``windows`` with ``from``, ``to`` and
-            the same where asked for; ``shapley`` by modality and trait, and ``explanation``
-            (:func:`apt_lightning.stages.explanation.explain`), where asked for.
+            the same where asked for; ``shapley`` by modality and trait, ``explanation``
+            (:func:`apt_lightning.stages.explanation.explain`), and ``scored_like``
+            (:meth:`apt_lightning.stages.scored_like.TrainingExamples.like`) with a store, where asked for.
 
         Raises:
             ClipError: If the clip cannot be read.
@@ -166,6 +182,10 @@ class Scorer:
         if explain:
             told["shapley"] = {name: by_trait(values) for name, values in self.shapley(features).items()}
             told["explanation"] = self.explain(features, extraction, transcript)
+            if self.examples is not None:
+                place = self._space(features.features, features.present)[0]
+                told["scored_like"] = self.examples.like(place.double().cpu().numpy())
+                told["warnings"] += self._other_store
         return told
 
     def explain(self, clip: ClipFeatures, extraction: Extraction, transcript: str | None) -> dict[str, Any]:
@@ -276,14 +296,16 @@ class Scorer:
             (5,) in the order of :data:`apt_lightning.common.traits.TRAITS`.
         """
         present = clip.present if keep is None else clip.present & torch.tensor([keep], device=self._device)
-        if self.network is None:
-            if not present.any():
-                return np.clip(self.statistics.mean, 0, 1)
-            scores = self.head(clip.features[:, 0])
-        else:
-            scores = self.head(self.network(clip.features, present))
+        if self.network is None and not present.any():
+            return np.clip(self.statistics.mean, 0, 1)
+        scores = self.head(self._space(clip.features, present))
         values: FloatArray = scores[0].cpu().double().clamp(0, 1).numpy()
         return values
+
+    @torch.inference_mode()
+    def _space(self, features: Tensor, present: Tensor) -> Tensor:
+        """What p reads of (B, M, Q) features, where ``present`` (B, M): (B, D)."""
+        return features[:, 0] if self.network is None else self.network(features, present)
 
     def intervals(self, scores: FloatArray) -> tuple[list[float], list[float]] | None:
         """Ends of the prediction interval of each trait, from validation; None if the checkpoint has none."""

@@ -99,3 +99,18 @@ def test_a_page_holds_what_it_shows_and_no_markup_of_strangers():
     for reference in re.findall(r'(?:src|href|srcset|action)="([^"]*)"', page):
         assert reference.startswith("data:")
     assert "default-src 'none'" in page
+
+
+def test_a_page_names_the_training_clips_that_a_clip_is_scored_like():
+    clip, told = clip_and_told()
+    ratings = dict(zip(TRAITS, [0.11, 0.22, 0.33, 0.44, 0.55], strict=True))
+    one = {"clip": "<b>x</b>.001.mp4", "source": "<b>x</b>", "distance": 0.123456, "traits": ratings}
+    told["scored_like"] = {"clips": [one] * 5, "traits": ratings, "sources": 1, "usual_distance": 2.5}
+    page = render([card(told, clip, RATINGS)])
+    assert "<b>x" not in page and page.count("<td>.44</td>") == 6
+    assert (
+        page.count('<th scope="row">&lt;b&gt;x&lt;/b&gt;.001.mp4</th>') == 5 and page.count("<td>.123</td>") == 6
+    )  # one is a score
+    assert "<td>one source</td><td>usual between sources: 2.500</td>" in page
+    del told["scored_like"]
+    assert "Scored like" not in render([card(told, clip, RATINGS)])

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from apt_lightning.common.files import write_text
 from apt_lightning.common.names import shown
-from apt_lightning.common.traits import TRAITS
+from apt_lightning.common.traits import TRAIT_CODES, TRAITS
 from apt_lightning.common.version import __version__
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.media.extraction import Extraction
@@ -32,6 +32,8 @@ class Card(NamedTuple):
     wide: str
     """Picture in two columns, as a URI that holds it."""
     narrow: str
+    like: Sequence[tuple[str, ...]] = ()
+    """Training clips that it is scored like: name, source, distance and five ratings; their mean last."""
 
 
 def card(told: dict[str, Any], clip: Extraction | None, ratings: Ratings | None) -> Card:
@@ -57,7 +59,16 @@ def card(told: dict[str, Any], clip: Extraction | None, ratings: Ratings | None)
         f"data:image/svg+xml;base64,{b64encode(draw(told, clip, ratings, columns=columns)).decode()}"
         for columns in (2, 1)
     )
-    return Card(name, "", mind, rows, wide, narrow)
+    return Card(name, "", mind, rows, wide, narrow, _like(told["scored_like"]) if "scored_like" in told else ())
+
+
+def _like(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of the training clips that a clip is scored like; their mean last."""
+    sources = "one source" if found["sources"] == 1 else f"{found['sources']} sources"
+    usual = f"usual between sources: {number(found['usual_distance'], 3)}"
+    heads = [(shown(one["clip"]), shown(one["source"]), number(one["distance"], 3)) for one in found["clips"]]
+    every = [*zip(heads, found["clips"], strict=True), (("their mean", sources, usual), found)]
+    return [(*head, *(number(one["traits"][trait], 2) for trait in TRAITS)) for head, one in every]
 
 
 def render(cards: Sequence[Card], template: str = "page.html", **values: Any) -> str:
@@ -70,7 +81,8 @@ def render(cards: Sequence[Card], template: str = "page.html", **values: Any) ->
     """
     loader = PackageLoader("apt_lightning.experiments.clips", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template(template).render(cards=cards, notice=NOTICE, version=__version__, **values)
+    values |= {"cards": cards, "codes": TRAIT_CODES, "notice": NOTICE, "version": __version__}
+    return environment.get_template(template).render(**values)
 
 
 def write_page(path: str | os.PathLike[str], cards: Sequence[Card]) -> None:
