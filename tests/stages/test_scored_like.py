@@ -33,10 +33,10 @@ def test_a_training_clip_is_scored_like_itself(unit, chain, store, known):
     first, *others = like["clips"]
     assert (first["clip"], first["source"]) == (known.name, known.source)
     assert first["distance"] < 0.01 * like["usual_distance"]
-    assert list(first["traits"].values()) == pytest.approx(known.traits)
+    assert list(first["traits"].values()) == pytest.approx(known.traits, abs=1e-4)
     by_name = {clip.name: clip for clip in store.clips}
     labels = [by_name[one["clip"]].traits for one in like["clips"]]
-    assert list(like["traits"].values()) == pytest.approx(np.mean(labels, axis=0))
+    assert list(like["traits"].values()) == pytest.approx(np.mean(labels, axis=0), abs=1e-4)
     assert {by_name[one["clip"]].split for one in like["clips"]} == {"train"}
     assert like["sources"] == len({by_name[one["clip"]].source for one in like["clips"]})
     distances = [one["distance"] for one in like["clips"]]
@@ -47,7 +47,7 @@ def test_a_training_clip_is_scored_like_itself(unit, chain, store, known):
 def test_near_in_the_space_is_near_in_the_scores(chain, store, known):
     """What p reads is the space: no clip differs more in its scores than p's weights times its distance."""
     scorer = Scorer(str(chain / "seed42" / "stage4" / "best.ckpt"), store=str(store.path))
-    norm = float(torch.linalg.matrix_norm(scorer.head.weight, 2))
+    norm = float(torch.linalg.matrix_norm(scorer.head.weight.detach(), 2))
     told = scorer.score(known.path, known.transcript, explain=True)
     by_name = {clip.name: clip for clip in store.clips}
     for one in told["scored_like"]["clips"][:3]:
