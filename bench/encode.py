@@ -5,8 +5,9 @@
 * Where it costs nothing: encoders that give one number, against as many processes that only decode, their start counted
   in on both sides.
 
-All clips are of 720p, in rounds one after another; the figures are medians. Weights are drawn, since speed does not
-depend on them.
+All clips are of 720p; the figures are medians of rounds one after another. Ratios are the peer's time over ours, by
+the wall and by the processors, whose time a busy machine changes less. Weights are drawn; speed does not depend on
+them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 
 from apt_lightning.data.encoding.encode import Encoding, Plan, encode_share, encode_store, prepared
 from apt_lightning.data.encoding.encoder import Choice, Encoded
+from apt_lightning.data.encoding.pooling import Pooling
 from apt_lightning.data.media.material import Material, Reads, Sense, Take, take_clip
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
@@ -37,6 +39,8 @@ from bench.prepare import write_set
 from bench.stores import WORDS
 
 MODALITIES: dict[Sense, str] = {"sound": "audio", "pictures": "visual", "words": "text"}
+Seconds = tuple[float, float]
+"""By the wall and by the processor."""
 MODELS: dict[str, Sense] = {"WavLM-base": "sound", "DINOv2-S": "pictures", "MiniLM": "words"}
 
 
@@ -117,16 +121,16 @@ def materials(plan: Plan) -> list[Material]:
     return [take_clip(str(clip.path), clip.name, take).material for clip in plan.store.clips]
 
 
-def timed(call: Any) -> float:
-    """Seconds of a call, or of a generator to its end."""
-    start = time.perf_counter()
+def timed(call: Any) -> Seconds:
+    """Wall and processor time of a call, or of a generator to its end; of ended child processes too."""
+    start = time.perf_counter(), sum(os.times()[:4])
     for _ in call() or ():
         pass
-    return time.perf_counter() - start
+    return time.perf_counter() - start[0], sum(os.times()[:4]) - start[1]
 
 
 def against_loop(store: Store, modality: str, encoding: Encoding, rounds: int) -> dict[str, float]:
-    """Clips a second of `apt encode` and of the bare loop."""
+    """`apt encode` and the bare loop."""
     plan = prepared(store, modality, encoding)
     encoder, given = plan.recipe.encoder, materials(plan)
 
@@ -140,13 +144,11 @@ def against_loop(store: Store, modality: str, encoding: Encoding, rounds: int) -
         bare = timed(loop)
         taken.append((bare, timed(partial(encode_share, plan, 0, 1))))
         forget(plan)
-    return figures(store, modality, encoding, taken, "bare_per_second") | {
-        "ratio": statistics.median(bare / ours for bare, ours in taken)
-    }
+    return figures(store, modality, encoding, taken, "bare")
 
 
 def against_decoding(store: Store, modality: str, encoding: Encoding, rounds: int) -> dict[str, float]:
-    """Seconds of `apt encode` over those of processes that decode."""
+    """`apt encode` and processes that decode."""
     plan = prepared(store, modality, encoding)
     workers = len(os.sched_getaffinity(0))
     decode = partial(decoded, take=plan.recipe.take)
@@ -161,9 +163,7 @@ def against_decoding(store: Store, modality: str, encoding: Encoding, rounds: in
         bare = timed(alone)
         taken.append((bare, timed(partial(encode_share, plan, 0, 1))))
         forget(plan)
-    return figures(store, modality, encoding, taken, "decoding_per_second") | {
-        "ratio": statistics.median(ours / bare for bare, ours in taken)
-    }
+    return figures(store, modality, encoding, taken, "decoding")
 
 
 def decoded(path: str, take: Take) -> int:
@@ -173,13 +173,17 @@ def decoded(path: str, take: Take) -> int:
 
 
 def figures(
-    store: Store, modality: str, encoding: Encoding, taken: list[tuple[float, float]], peer: str
+    store: Store, modality: str, encoding: Encoding, taken: list[tuple[Seconds, Seconds]], peer: str
 ) -> dict[str, float]:
-    """What both sides of a comparison have in common."""
+    """Clips a second of both sides, the peer's time over ours, and the size of what is stored."""
     found = encode_store(store, modality, encoding)
     assert found is not None and found.covered == len(store)
-    bare, ours = (len(store) / statistics.median(times) for times in zip(*taken, strict=True))
-    return {"per_second": ours, peer: bare, "kb_a_clip": found.bytes / found.covered / 1000}
+    bare, ours = (len(store) / statistics.median(side[0] for side in times) for times in zip(*taken, strict=True))
+    ratios = {
+        name: statistics.median(bare[i] / ours[i] for bare, ours in taken)
+        for i, name in enumerate(("ratio", "cpu_ratio"))
+    }
+    return {"per_second": ours, f"{peer}_per_second": bare, **ratios, "kb_a_clip": found.bytes / found.covered / 1000}
 
 
 def forget(plan: Plan) -> None:
@@ -208,9 +212,9 @@ def main() -> None:
             save_model(folder, name)
             choice = Choice(f"transformers:{folder}", sense=sense)
             store = texts if sense == "words" else few
-            told[f"encode/{name}"] = against_loop(
-                store, MODALITIES[sense], Encoding(choice, "model", Take(sense)), args.rounds
-            )
+            pooling = Pooling(None if sense == "words" else 1.0)
+            encoding = Encoding(choice, "model", Take(sense), pooling)
+            told[f"encode/{name}"] = against_loop(store, MODALITIES[sense], encoding, args.rounds)
         for made in (NoSound, NoPictures):
             sense = made.reads.sense
             encoding = Encoding(Choice(f"python:bench.encode:{made.__name__}", sense=sense), "nothing", Take(sense))

@@ -172,7 +172,11 @@ def test_words_are_written_down_only_where_none_are_given(scorer, good):
     with serving(Service(scorer, Limits(seconds=60), transcribe=transcribe)) as client:
         told = send(client, JSON_PATH, good.read_bytes()).json()
         assert [part["word"] for part in told["explanation"]["text"]["parts"]] == ["we", "are", "calm"]
-        send(client, JSON_PATH, good.read_bytes(), data={"transcript": "hello"})
+        assert (
+            told["transcribed"] == {"text": "we are calm"}
+            and "the machine found the words: we are calm" in told["notes"]
+        )
+        assert "transcribed" not in send(client, JSON_PATH, good.read_bytes(), data={"transcript": "hello"}).json()
     assert heard == [good.read_bytes()]
 
 
