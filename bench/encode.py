@@ -183,7 +183,14 @@ def figures(
         name: statistics.median(bare[i] / ours[i] for bare, ours in taken)
         for i, name in enumerate(("ratio", "cpu_ratio"))
     }
-    return {"per_second": ours, f"{peer}_per_second": bare, **ratios, "kb_a_clip": found.bytes / found.covered / 1000}
+    cpu = (statistics.median(side[1] for side in times) / len(store) for times in zip(*taken, strict=True))
+    return {
+        "per_second": ours,
+        f"{peer}_per_second": bare,
+        **ratios,
+        **dict(zip((f"{peer}_cpu_seconds_a_clip", "cpu_seconds_a_clip"), cpu, strict=True)),
+        "kb_a_clip": found.bytes / found.covered / 1000,
+    }
 
 
 def forget(plan: Plan) -> None:
