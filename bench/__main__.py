@@ -11,12 +11,14 @@ from pathlib import Path
 PARTS = {
     "extract": [],
     "prepare": [],
+    "encode": [],
     "stage3": ["--rounds", "3", "--threads", "1"],
     "rank_n_contrast": ["--rounds", "3"],
     "train": [],
     "text": [],
     "scale": [],
     "startup": [],
+    "onnx": ["--rounds", "5"],
     "processes": ["--clips", "30"],
 }
 """Module to the options that keep all of them together to some minutes."""

@@ -34,3 +34,25 @@ def test_scale_gpu_and_processes_run_on_a_processor(tmp_path):
     said = run("bench.gpu", "--accelerator=cpu", "--clips=300", "--steps=1", "--stages", *stages)
     assert all(stage in said for stage in stages)
     assert "stage 1 visual" in run("bench.processes", "--clips=4", "--seconds=2")
+
+
+@pytest.mark.slow
+def test_encode_compares_with_bare_loops_and_decoding(tmp_path):
+    run("bench.encode", "--clips=2", "--more=2", "--texts=3", "--seconds=1", f"--json={tmp_path / 'encode.json'}")
+    found = json.loads((tmp_path / "encode.json").read_text())
+    models = [f"encode/{name}" for name in ("WavLM-base", "DINOv2-S", "MiniLM")]
+    assert list(found) == [*models, "encode/decoding of sound", "encode/decoding of pictures"]
+    for name, row in found.items():
+        bare = row["bare_per_second" if name in models else "decoding_per_second"]
+        assert row["ratio"] == pytest.approx(row["per_second"] / bare) and row["cpu_ratio"] > 0 < row["kb_a_clip"]
+    assert "3 clips" in run("bench.encode_memory", "--sizes", "3")
+
+
+@pytest.mark.slow
+def test_onnx_compares_with_torch(chain, tmp_path):
+    pytest.importorskip("onnxscript")
+    checkpoint = f"--checkpoint={chain / 'seed42' / 'stage4' / 'best.ckpt'}"
+    run("bench.onnx", checkpoint, "--batches", "2", "--rounds=1", f"--json={tmp_path / 'onnx.json'}")
+    found = json.loads((tmp_path / "onnx.json").read_text())
+    assert len(found["onnx/difference"]) == 8 and max(found["onnx/difference"].values()) < 1e-4
+    assert found["onnx/batch 2"]["ratio"] > 0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.traits import TRAIT_CODES, TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
-from apt_lightning.data.store.content import Content, read_content
+from apt_lightning.data.store.content import read_content, set_means
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.baselines import CONTENT_FREE, content_free, ridge
 from apt_lightning.evaluation.metrics import METRICS, Scores, score
@@ -22,6 +24,8 @@ from apt_lightning.evaluation.tables import interval, number, render
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.experiments.runner import FOLDS, read_settings
+from apt_lightning.stages.names import stage1
+from apt_lightning.training.run_folder import CONFIG
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -53,13 +57,13 @@ class Split:
         return np.flatnonzero(chosen & ~np.isnan(self.labels).any(axis=1))
 
     def baselines(
-        self, like: Predictions, content: Content
+        self, like: Predictions, features: Mapping[str, FloatArray]
     ) -> tuple[dict[str, Predictions], dict[str, tuple[float, float]]]:
         """Predict the clips of ``like`` without a network.
 
         Args:
             like: Which clips.
-            content: Plain features of the store.
+            features: Of :func:`plain_features`.
 
         Returns:
             Predictions of the systems in :data:`BASELINES` and of the neighbours; and, for each set of features,
@@ -70,13 +74,13 @@ class Split:
         test = np.array([position[name] for name in like.clips])
         sources = [clip.source for clip in self.store.clips]
         y = self.labels[train]
-        x = content.joined
+        x = np.concatenate(list(features.values()), axis=1)
         values = (
             *content_free(y, [sources[i] for i in train], list(like.sources)).values(),
             ridge(x[train], y, x[validation], self.labels[validation], x[test])[0],
         )
         predicted, rates = dict(zip(BASELINES, values, strict=True)), {}
-        for name, blocks in neighbour_systems(content.features, train).items():
+        for name, blocks in neighbour_systems(features, train).items():
             found = neighbours(blocks, self.labels, sources, train, validation, test)
             predicted[f"neighbours, {name}"] = found.predicted
             rates[name] = (found.same_source, found.chance)
@@ -101,6 +105,27 @@ class RunResults:
     def scores(self) -> dict[str, list[Scores]]:
         """Metrics of each system and seed."""
         return {name: [score(p) for p in runs] for name, runs in self.systems.items()}
+
+
+def plain_features(run: RunFolder, store: Store, modalities: Sequence[str]) -> dict[str, FloatArray]:
+    """What a run's stage 1 reads, as plain numbers: the mean over time of its feature sets, else what the store holds.
+
+    Args:
+        run: Folder of the run, whose stages 1 say which feature sets they were trained on.
+        store: Its store.
+        modalities: Of the run.
+
+    Returns:
+        Modality to (N, D); NaN where a clip lacks it.
+    """
+    found = {}
+    for modality in modalities:
+        files = run.files(stage1(modality), CONFIG)
+        told = yaml.safe_load(files[0].read_text(encoding="utf-8"))["model"]["init_args"] if files else {}
+        if sets := told.get("features"):
+            found[modality] = np.concatenate([set_means(store, modality, name) for name in sets], axis=1)
+    content = {} if len(found) == len(modalities) else read_content(store).features
+    return {modality: found[modality] if modality in found else content[modality] for modality in modalities}
 
 
 def read_run(folder: str | Path, split: str = "test") -> RunResults:
@@ -131,14 +156,13 @@ def read_run(folder: str | Path, split: str = "test") -> RunResults:
     first = next(iter(systems.values()))[0]
     places = [Split.of(store, None if fold is None else str(path / FOLDS), fold or 1) for fold in folds]
     statistics = trait_statistics(np.concatenate([place.labels[place.rows("train")] for place in places]))
-    content = read_content(store)
-    content = replace(content, features={name: content.features[name] for name in settings["modalities"]})
+    features = plain_features(run, store, settings["modalities"])
     parts_of: dict[str, list[Predictions]] = {}
     rates: dict[str, tuple[float, float]] = {}
     for place in places:
         inside = {place.store.clips[i].name for i in np.flatnonzero([s == split for s in place.splits])}
         part = first.select(np.array([clip in inside for clip in first.clips]))
-        found, rates = place.baselines(part, content)
+        found, rates = place.baselines(part, features)
         for name, predictions in found.items():
             parts_of.setdefault(name, []).append(predictions)
     floors = {name: [Predictions.join(parts)] for name, parts in parts_of.items()}

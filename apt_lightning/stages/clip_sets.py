@@ -37,8 +37,8 @@ class SetInputs(NamedTuple):
     """Codes of what was found on the way."""
 
 
-WINDOW = SetInputs(None, "its pretrained encoders read whole clips", [])
-"""Of a window of a clip."""
+UNMADE = SetInputs(None, "no feature sets were made of it", [])
+"""Of a clip on which the encoders were not run."""
 
 
 class ClipSets:
@@ -82,12 +82,15 @@ class ClipSets:
                 self.warnings += [warning] if warning else []
         return found
 
-    def inputs(self, clip: str | os.PathLike[str], transcript: str | None) -> dict[str, SetInputs]:
+    def inputs(
+        self, clip: str | os.PathLike[str], transcript: str | None, span: tuple[float, float] | None = None
+    ) -> dict[str, SetInputs]:
         """Decode a clip as `apt encode` does, in processes that may die, and encode it.
 
         Args:
             clip: The file.
             transcript: What is said in it; None if not known.
+            span: Seconds of a window of it; the whole clip if not given.
 
         Returns:
             By modality, those that read feature sets.
@@ -97,7 +100,7 @@ class ClipSets:
         """
         recipes = self._recipes
         wanted = {recipe.take for sets in recipes.values() for recipe in sets.values()}
-        taken = _taken(clip, [take for take in wanted if take.sense != "words"])
+        taken = _taken(clip, [take for take in wanted if take.sense != "words"], span)
         told = {}
         for modality, sets in self._sets.items():
             if modality in recipes:
@@ -139,11 +142,11 @@ def _encoded(
     return SetInputs(Inputs(*padded([values], widths)) if there else None, "; ".join(reasons), faults)
 
 
-def _taken(clip: str | os.PathLike[str], takes: list[Take]) -> dict[Take, Result]:
+def _taken(clip: str | os.PathLike[str], takes: list[Take], span: tuple[float, float] | None) -> dict[Take, Result]:
     """What each of some takes gets of a clip, each in a process of its own."""
     path = os.fspath(clip)
     task = Task(name_form(os.path.basename(path)), path, size_and_time(path)[0])
     with ExitStack() as stack:
-        jobs = [PoolJob(asdict(take), extract=TAKE, deliver=True) for take in takes]
+        jobs = [PoolJob(asdict(take), extract=TAKE, deliver=True, arguments={"span": span}) for take in takes]
         pools = [stack.enter_context(closing(Pool([task], job, 1, SECONDS))) for job in jobs]
         return {take: next(pool.results()) for take, pool in zip(takes, pools, strict=True)}

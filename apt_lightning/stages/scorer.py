@@ -37,7 +37,7 @@ from apt_lightning.networks import (
 )
 from apt_lightning.stages import explanation
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
-from apt_lightning.stages.clip_sets import WINDOW, ClipSets, SetInputs
+from apt_lightning.stages.clip_sets import UNMADE, ClipSets, SetInputs
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
 from apt_lightning.stages.scored_like import TrainingExamples
@@ -151,13 +151,14 @@ class Scorer:
         sets = self.sets.inputs(clip, transcript)
         told = {"clip": name_form(os.fspath(clip)), **self._judge(extraction, transcript, explain, sets)}
         if extraction.windows:
-            told["windows"] = [self._window(window) for window in extraction.windows]
+            told["windows"] = [self._window(clip, window) for window in extraction.windows]
         return told
 
-    def _window(self, window: Extraction) -> dict[str, Any]:
-        ends = {"from": round(window.start, 3), "to": round(window.start + window.duration, 3)}
+    def _window(self, clip: str | os.PathLike[str], window: Extraction) -> dict[str, Any]:
+        span = window.start, window.start + window.duration
+        ends = {"from": round(span[0], 3), "to": round(span[1], 3)}
         try:
-            return ends | self._judge(window, None, False, NONE)
+            return ends | self._judge(window, None, False, self.sets.inputs(clip, None, span))
         except DataError as error:
             return ends | {"error": str(error)}
 
@@ -275,7 +276,7 @@ class Scorer:
         """Feature (1, Q) of one modality, or None, and what is missing of it."""
         encoder = self.encoders.encoders[name]
         if isinstance(encoder, SequenceEncoder):
-            inputs, reason, _ = sets.get(name, WINDOW)
+            inputs, reason, _ = sets.get(name, UNMADE)
         else:
             inputs, reason = _inputs(name, encoder, extraction, transcript)
         return (None if inputs is None else encode_inputs(encoder, inputs, self._device)), reason

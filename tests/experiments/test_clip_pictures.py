@@ -73,6 +73,15 @@ def test_a_picture_says_all_of_it(columns):
     assert " ".join(found).count("Not for hiring") == 1
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+def test_nothing_is_cut_off(columns):
+    clip, told = clip_and_told(words="few words")
+    del told["windows"]
+    pixels = np.asarray(Image.open(io.BytesIO(draw(told, clip, RATINGS, "png", columns))).convert("L"))
+    for edge in (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:]):
+        assert edge.min() == 255
+
+
 def test_a_png_has_the_size_of_its_columns():
     clip, told = clip_and_told()
     wide, narrow = (Image.open(io.BytesIO(draw(told, clip, RATINGS, "png", columns))) for columns in (2, 1))

@@ -11,9 +11,12 @@ from feature_sets import put_set
 from places import QUICK
 
 from apt_lightning.cli import main
+from apt_lightning.data.store.content import read_content
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.experiments.feature_ablation import feature_plan
+from apt_lightning.experiments.results import plain_features
+from apt_lightning.experiments.run_folder import RunFolder
 from apt_lightning.experiments.runner import plan, read_settings
 from apt_lightning.stages.checkpoint import read_stage
 
@@ -123,3 +126,18 @@ def test_three_sets_are_each_left_out():
 def test_a_store_without_sets_is_told(store_dir, tmp_path, capsys):
     assert main(["ablate", "--features", f"--store={store_dir}", f"--out={tmp_path}"]) == 2
     assert "`apt encode` makes some" in capsys.readouterr().err
+
+
+def test_baselines_of_a_run_read_what_its_stages_read(ablated, tmp_path):
+    store = Store.open(ablated / "store")
+    config = {"model": {"class_path": "ModalityModule", "init_args": {"features": ["one", "two"]}}}
+    (tmp_path / "seed1" / "stage1_audio").mkdir(parents=True)
+    (tmp_path / "seed1" / "stage1_audio" / "config.yaml").write_text(json.dumps(config))
+    found = plain_features(RunFolder(tmp_path), store, ["text", "audio"])
+    assert list(found) == ["text", "audio"]
+    np.testing.assert_array_equal(found["text"], read_content(store).features["text"])
+    values = store.feature_set("audio", "one")
+    first, end = values.offsets[4:6]
+    mean = values.values[first:end].astype(np.float64).mean(axis=0).ravel()
+    np.testing.assert_allclose(found["audio"][4, : mean.size], mean)
+    assert found["audio"].shape == (len(store), 2 * 6 + 3) and np.isnan(found["audio"][0, 12:]).all()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import threading
 import time
 from pathlib import Path
@@ -171,18 +172,24 @@ def test_words_are_written_down_only_where_none_are_given(scorer, good):
     with serving(Service(scorer, Limits(seconds=60), transcribe=transcribe)) as client:
         told = send(client, JSON_PATH, good.read_bytes()).json()
         assert [part["word"] for part in told["explanation"]["text"]["parts"]] == ["we", "are", "calm"]
-        send(client, JSON_PATH, good.read_bytes(), data={"transcript": "hello"})
+        assert (
+            told["transcribed"] == {"text": "we are calm"}
+            and "the machine found the words: we are calm" in told["notes"]
+        )
+        assert "transcribed" not in send(client, JSON_PATH, good.read_bytes(), data={"transcript": "hello"}).json()
     assert heard == [good.read_bytes()]
 
 
 def hostile(scorer, good, count):
-    """Send hostile uploads; how often each status came."""
+    """Send hostile uploads, some of which point to a port that we listen on; how often each status came."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
     service = Service(scorer, Limits(megabytes=2, seconds=60))
     beside = set(os.listdir("/tmp"))
     found = {}
     with serving(service) as client:
         threads = threading.active_count()
-        for i, (name, kind, what, data) in enumerate(uploads(good.read_bytes(), count)):
+        for i, (name, kind, what, data) in enumerate(uploads(good.read_bytes(), port, count)):
             path = JSON_PATH if i % 2 else "/"
             answer = client.post(path, files={"clip": (name, data, kind)})
             assert answer.status_code in (200, 400, 413, 422), (name, kind, what, answer.text)
@@ -195,6 +202,9 @@ def hostile(scorer, good, count):
             assert list(service.folder.iterdir()) == [], (name, what)
             found[answer.status_code] = found.get(answer.status_code, 0) + 1
         assert threading.active_count() <= threads + 2
+    listener.setblocking(False)
+    with listener, pytest.raises(BlockingIOError):  # nobody has called
+        listener.accept()
     new = set(os.listdir("/tmp")) - beside
     assert not [name for name in new if name.startswith("apt-serve") or "pwned" in name]
     return found

@@ -72,6 +72,7 @@ def test_a_clip_is_uploaded_and_its_result_fits_the_screen(browser, address, cli
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.click("summary")
     assert page.locator("tbody tr").count() == 5
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the table"
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     assert said == []
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(address).netloc}

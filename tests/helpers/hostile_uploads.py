@@ -58,19 +58,30 @@ def _zip():
     return stream.getvalue()
 
 
-def contents(good):
-    """What uploads hold, by a word for each; ``good`` is a sound clip, which some are made of."""
+def contents(good, port):
+    """What uploads hold, by a word for each; ``good`` is a sound clip, which some are made of.
+
+    Those that point elsewhere do so to a port of this machine, where a test may listen.
+    """
+    site = b"http://127.0.0.1:%d/" % port
+    film = b"\0\0\0\0url " + struct.pack(">I", len(site)) + site
+    for kind in (b"rdrf", b"rmda", b"rmra", b"moov"):
+        film = _box(kind, film)
     rng = random.Random(0)
     made = {
         "nothing": b"",
         "a text": b"I am a video, believe me.\n" * 40,
-        "a page": b"<html><script>fetch('http://127.0.0.1:1/')</script>",
-        "a drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1:1/x"/></svg>',
-        "a playlist of a site": b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:1/x.ts\n",
+        "a page": b"<html><script>fetch('%s')</script>" % site,
+        "a drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="%sx"/></svg>' % site,
+        "a playlist of a site": b"#EXTM3U\n#EXTINF:1,\n%sx.ts\n" % site,
         "a playlist of files": b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        "a playlist with a key": b'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="%sk"\n#EXTINF:1,\nx.ts\n' % site,
+        "a list of stations": b"[playlist]\nNumberOfEntries=1\nFile1=%s\n" % site,
+        "a list to join from a site": b"ffconcat version 1.0\nfile '%sx.mp4'\n" % site,
+        "a film that refers to another": _box(b"ftyp", b"qt  \0\0\0\0") + film,
         "a list to join": b"ffconcat version 1.0\nfile '/etc/passwd'\n",
-        "a session": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 1 RTP/AVP 96\n",
-        "a manifest": b'<?xml version="1.0"?><MPD><BaseURL>http://127.0.0.1:1/</BaseURL></MPD>',
+        "a session": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video %d TCP/RTP/AVP 96\n" % port,
+        "a manifest": b'<?xml version="1.0"?><MPD><BaseURL>%s</BaseURL></MPD>' % site,
         "a zip": _zip(),
         "a bomb": gzip.compress(b"\0" * 50_000_000),
         "a program": b"\x7fELF" + rng.randbytes(500),
@@ -104,9 +115,9 @@ def contents(good):
     return made
 
 
-def uploads(good, count=200):
+def uploads(good, port, count=200):
     """(name, type, what, bytes) of ``count`` uploads; every name, type and content among them."""
-    made = list(contents(good).items())
+    made = list(contents(good, port).items())
     for i in range(count):
         what, data = made[i % len(made)]
         yield NAMES[i % len(NAMES)], TYPES[i % len(TYPES)], what, data

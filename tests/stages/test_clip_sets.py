@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from media import voice, write_clip
 from places import HELPERS, QUICK
 from tiny_models import save_onnx
 
@@ -89,10 +90,26 @@ def test_a_clip_of_the_store_scores_as_it_is_predicted(trained, capsys):
     clip = clip_of(trained)
     features = scorer.features(None, clip.transcript, scorer.sets.inputs(clip.path, clip.transcript))
     np.testing.assert_allclose(scorer.scores(features), expected, atol=1e-5)
-    mute = scorer.score(clip.path, explain=True, every=1)
+    mute = scorer.score(clip.path, explain=True)
     assert mute["notes"] == ["no text: no transcript given"]
     assert set(mute["shapley"]) == {"audio", "visual", "text"} and mute["explanation"] == {}
-    assert "pretrained encoders read whole clips" in mute["windows"][0]["error"]
+
+
+def test_windows_are_encoded_one_by_one(trained, tmp_path):
+    """Of a clip that changes halfway, each half scores as a file of its own does."""
+    halves = [voice(2.0, 8000, seed=1), 0.2 * voice(2.0, 8000, seed=2)]
+    how = {"rate": 10, "channels": 1, "sample_rate": 8000, "audio_codec": "flac"}
+    whole = write_clip(tmp_path / "whole.mkv", count=40, sound=np.concatenate(halves), **how)
+    first = write_clip(tmp_path / "first.mkv", count=20, sound=halves[0], **how)
+    scorer = Scorer(
+        str(trained / "stage2" / "best.ckpt"), weights={"loud": CLASSES["audio"], "letters": CLASSES["text"]}
+    )
+    told, alone = scorer.score(whole, every=2), scorer.score(first)
+    assert [(window["from"], window["to"]) for window in told["windows"]] == [(0, 2), (2, 4)]
+    assert [window["modalities"] for window in told["windows"]] == [["audio", "visual"]] * 2
+    scores = [np.array(list(one["traits"].values())) for one in (*told["windows"], told, alone)]
+    np.testing.assert_allclose(scores[0], scores[3], atol=1e-3)
+    assert np.abs(scores[1] - scores[0]).max() > 0.002 < np.abs(scores[2] - scores[0]).max()
 
 
 def test_a_class_is_run_only_if_it_is_named(trained, capsys):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.common.files import digest, locked
 from apt_lightning.data.encoding.encoder import Choice
 from apt_lightning.data.encoding.pooling import Pooling
-from apt_lightning.data.encoding.recipe import NOTHING, TAKE, Recipe, recipe
+from apt_lightning.data.encoding.recipe import NOTHING, TAKE, Made, Recipe, recipe
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.material import Material, Take, Taken
 from apt_lightning.data.preparation.pool import PoolJob, Result, Task, run_pool
@@ -132,11 +133,15 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
         results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
     writer = SequenceWriter(folder / "shards" / str(rank), key)
     shown = bar(len(tasks), encoding.name, "clip", hidden=rank > 0, smoothing=0.1)
+
+    def make(batch: list[Result]) -> dict[Task, Made]:
+        found = ((result.task, _material(result, words, take)) for result in batch)
+        there = {task: material for task, material in found if material is not None}
+        return dict(zip(there, plan.recipe.make(list(there.values())), strict=True))
+
+    batches = iter(lambda: list(islice(results, encoding.batch)), [])
     with closing(writer), shown:
-        while batch := list(islice(results, encoding.batch)):
-            found = ((result.task, _material(result, words, take)) for result in batch)
-            there = {task: material for task, material in found if material is not None}
-            made = dict(zip(there, plan.recipe.make(list(there.values())), strict=True))
+        for batch, made in _beside(batches, make):
             for result in batch:
                 one = made.get(result.task, NOTHING)
                 faults = [[fault.code, fault.detail] for fault in result.faults] + one.faults
@@ -145,6 +150,18 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
                 writer.append(row, one.values, one.times)
                 shown.update()
                 yield result
+
+
+def _beside(
+    batches: Iterable[list[Result]], make: Callable[[list[Result]], dict[Task, Made]]
+) -> Generator[tuple[list[Result], dict[Task, Made]], None, None]:
+    """Each batch with what is made of it, while the next one is fetched: neither waits for the other."""
+    running: list[tuple[list[Result], Future[dict[Task, Made]]]] = []
+    with ThreadPoolExecutor(1) as thread:
+        for batch in chain(batches, [None]):
+            done = [(one, future.result()) for one, future in running]
+            running = [] if batch is None else [(batch, thread.submit(make, batch))]
+            yield from done
 
 
 def _material(result: Result, words: dict[str, str], take: Take) -> Material | None:

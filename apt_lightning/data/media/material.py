@@ -91,7 +91,13 @@ class Taken(Extraction):
         return Material(self.samples, self.pictures, self.times)
 
 
-def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: bool = True) -> Taken:
+def take_clip(
+    path: str | os.PathLike[str],
+    name: str,
+    take: Take,
+    functionals: bool = True,
+    span: tuple[float, float] | None = None,
+) -> Taken:
     """Decode what an encoder reads of a stranger's file.
 
     Args:
@@ -99,6 +105,7 @@ def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: 
         name: Name of the clip, for its faults.
         take: What to take.
         functionals: Of no effect; part of what a decoding process asks.
+        span: Seconds between which to take; the whole clip if not given.
 
     Raises:
         ClipError: If the clip has nothing of the kind; its ``code`` says why.
@@ -112,11 +119,13 @@ def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: 
             found = missing(container, "audio")
             if sound is not None:
                 samples, clipped = sound.mono()
+                if span is not None:
+                    samples = samples[round(span[0] * take.rate) : round(span[1] * take.rate)]
                 found = audio_faults(samples, take.rate, clipped)
         elif video is None:
             found = missing(container, "video")
         else:
-            pictures, times, found = _pictures(path, video, take)
+            pictures, times, found = _pictures(path, video, take, span)
     if useless(found):
         code, detail = found[0]
         raise ClipError(code, f"{name}: {detail}")
@@ -124,12 +133,15 @@ def take_clip(path: str | os.PathLike[str], name: str, take: Take, functionals: 
     return Taken(None, [], times, len(samples) / take.rate, faults, "", samples=samples, pictures=pictures)
 
 
-def _pictures(path: str, video: PictureTrack, take: Take) -> tuple[Pictures, list[float], Found]:
+def _pictures(
+    path: str, video: PictureTrack, take: Take, span: tuple[float, float] | None
+) -> tuple[Pictures, list[float], Found]:
     none = np.zeros((0, 1, 1, 3), np.uint8)
     if not video.shown:
         return none, [], [("no-video", "the video stream holds no picture")]
-    n = take.frames if take.fps is None else max(1, round(video.duration * take.fps))
-    moments = video.moments(n)
+    start, end = span or (0.0, video.duration)
+    n = take.frames if take.fps is None else max(1, round((end - start) * take.fps))
+    moments = video.moments(n, span)
     own = min(video.stream.width, video.stream.height)
     decoded = read_pictures(path, video, moments, take.side if take.detector is None else min(own, CUT_FROM), "pyav")
     kept = [moment for moment in moments if moment.time in decoded]

@@ -32,6 +32,8 @@ CHANGE = LinearSegmentedColormap.from_list("change", ["#d55e00", "#ffffff", "#00
 """What lowers a score, does nothing, raises it."""
 COLUMN = 3.5
 """Inches of a column: 8 pt are legible on a phone of 360 px."""
+_LEFT, _RIGHT = 0.42, 0.2
+"""Inches of a column beside a panel."""
 _STYLE: Any = {
     "text.parse_math": False,  # words and names are not ours and may hold a dollar sign
     "axes.unicode_minus": False,
@@ -80,7 +82,7 @@ def draw(told: dict[str, Any], clip: Extraction, ratings: Ratings | None, form: 
         for column, side in enumerate(sides):
             top = tallest
             for height, paint in side:
-                left, right = (0.42 + COLUMN * column, COLUMN * (column + 1) - 0.12)
+                left, right = (_LEFT + COLUMN * column, COLUMN * (column + 1) - _RIGHT)
                 width = COLUMN * len(sides)
                 bottom, inner = (top - height + _BELOW) / tallest, (height - _BELOW - _ABOVE) / tallest
                 paint(figure.add_axes((left / width, bottom, (right - left) / width, inner)))
@@ -161,7 +163,7 @@ def _modalities(axes: Axes, shapley: dict[str, dict[str, float]]) -> None:
     axes.tick_params("y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+.2f}" if abs(x) > 1e-9 else "0"))
-    axes.legend(frameon=False, fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1.02, -0.36), handlelength=1)
+    axes.legend(frameon=False, fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1.02, -0.28), handlelength=1)
 
 
 def _course(axes: Axes, windows: list[dict[str, Any]]) -> None:
@@ -208,7 +210,7 @@ def _seconds(axes: Axes, clip: Extraction, parts: list[dict[str, Any]], scale: N
 
 
 def _wrapped(
-    parts: list[dict[str, Any]], width: float = COLUMN - 0.54
+    parts: list[dict[str, Any]], width: float = COLUMN - _LEFT - _RIGHT
 ) -> list[list[tuple[float, float, dict[str, Any]]]]:
     """Words in lines, each with its left end and its width in inches."""
     figure = Figure(dpi=100)
@@ -236,7 +238,7 @@ def _words(axes: Axes, lines: list[list[tuple[float, float, dict[str, Any]]]], s
             for k, name in enumerate(TRAITS):
                 cell = {"color": CHANGE(scale(part["effects"][name])), "ec": "0.85", "lw": 0.3}
                 axes.barh(top - 0.18 - 0.028 * k, wide, 0.028, at, **cell)
-    axes.set(xlim=(0, COLUMN - 0.54), ylim=(-_LINE * len(lines), 0))
+    axes.set(xlim=(0, COLUMN - _LEFT - _RIGHT), ylim=(-_LINE * len(lines), 0))
     axes.axis("off")
 
 

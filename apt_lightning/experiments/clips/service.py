@@ -176,14 +176,17 @@ class Service:
         try:
             with path.open("xb") as file:
                 shutil.copyfileobj(upload.file, file, 1 << 20)
+            heard = None
             if not words.strip() and self.transcribe is not None:
-                words = self.transcribe(str(path)) or ""
+                words = heard = self.transcribe(str(path)) or ""
             options = replace(in_time(None, explain=True), seconds=self.limits.seconds, workers=1)
             with extracting([path], options) as results:
                 found = next(results)
-            return self.scorer.judge(path, found, words.strip() or None, explain=True) | {
-                "clip": name
-            }, found.extraction
+            told = self.scorer.judge(path, found, words.strip() or None, explain=True) | {"clip": name}
+            if heard is not None:
+                told["transcribed"] = {"text": heard}
+                told["notes"].append(f"the machine {f'found the words: {heard}' if heard else 'hears no speech'}")
+            return told, found.extraction
         except ClipError as error:
             why = str(error).removeprefix(f"{path.name}: ").replace(str(path), name)
             sentence = FAULTS[error.code].sentence

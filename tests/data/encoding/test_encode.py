@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -16,6 +17,7 @@ from places import HELPERS
 from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.encoding.encode import _beside
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
@@ -143,6 +145,21 @@ def test_slow_encoder_makes_no_clip_late(made, monkeypatch):
     )
     encode(made, "audio", "Slow", "slow", "--batch", "1", "--seconds", "5", "--workers", "2")
     assert read_set(made / "sequences" / "audio" / "slow").covered == 3
+
+
+def test_next_batch_is_fetched_while_one_is_encoded():
+    fetched = threading.Event()
+
+    def batches():
+        yield ["one"]
+        fetched.set()
+        yield ["two"]
+
+    def make(batch):
+        assert fetched.wait(20), "it waits for the encoder"
+        return {name: len(name) for name in batch}
+
+    assert list(_beside(batches(), make)) == [(["one"], {"one": 3}), (["two"], {"two": 3})]
 
 
 def wait_for_a_row(folder, seconds=30):
