@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 
 import jsonargparse
 
@@ -39,6 +40,7 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.stages.export.hub import local_copy
     from apt_lightning.stages.scorer import Scorer
 
+    listener = _listener(args.host, args.port)  # before the model is read, which takes seconds
     limit_threads()
     checkpoint = local_copy(args.checkpoint, args.allow_download)
     scorer = Scorer(checkpoint, device(args.trainer.accelerator), weights_of(args))
@@ -62,13 +64,25 @@ def run(args: jsonargparse.Namespace) -> int:
         limit_concurrency=64,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
-    config.host, config.port = args.host, args.port
-    listener = config.bind_socket()
     port = listener.getsockname()[1]
     name = f"[{args.host}]" if ":" in args.host else args.host
     say(f"http://{name}:{port}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
     if token:
         say("Whoever knows this address can use the page; it is not encrypted, so keep to a network that you trust.")
-    server.run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket at an address of this machine.
+
+    Raises:
+        UsageError: If there is no such address, or another program listens there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can listen at `--host {host} --port {port}` ({error.strerror}); give others, 0 for any free port"
+        ) from None
