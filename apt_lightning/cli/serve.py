@@ -29,6 +29,11 @@ def run(args: jsonargparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if not (args.megabytes > 0 and args.clip_seconds_limit > 0 and 0 <= args.port < 65536):
         raise UsageError("`--megabytes` and `--clip-seconds-limit` must be above 0, and `--port` below 65536")
+    with _listener(args.host, args.port) as listener:  # before the model is read, which takes seconds
+        return _serve(args, listener)
+
+
+def _serve(args: jsonargparse.Namespace, listener: socket.socket) -> int:
     try:
         import uvicorn
 
@@ -40,7 +45,6 @@ def run(args: jsonargparse.Namespace) -> int:
     from apt_lightning.stages.export.hub import local_copy
     from apt_lightning.stages.scorer import Scorer
 
-    listener = _listener(args.host, args.port)  # before the model is read, which takes seconds
     limit_threads()
     checkpoint = local_copy(args.checkpoint, args.allow_download)
     scorer = Scorer(checkpoint, device(args.trainer.accelerator), weights_of(args))
