@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 
 import jsonargparse
 
@@ -28,6 +29,11 @@ def run(args: jsonargparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     if not (args.megabytes > 0 and args.clip_seconds_limit > 0 and 0 <= args.port < 65536):
         raise UsageError("`--megabytes` and `--clip-seconds-limit` must be above 0, and `--port` below 65536")
+    with _listener(args.host, args.port) as listener:  # before the model is read, which takes seconds
+        return _serve(args, listener)
+
+
+def _serve(args: jsonargparse.Namespace, listener: socket.socket) -> int:
     try:
         import uvicorn
 
@@ -62,13 +68,25 @@ def run(args: jsonargparse.Namespace) -> int:
         limit_concurrency=64,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
-    config.host, config.port = args.host, args.port
-    listener = config.bind_socket()
     port = listener.getsockname()[1]
     name = f"[{args.host}]" if ":" in args.host else args.host
     say(f"http://{name}:{port}/{f'?token={token}' if token else ''}   (Ctrl-C ends it)")
     if token:
         say("Whoever knows this address can use the page; it is not encrypted, so keep to a network that you trust.")
-    server.run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket at an address of this machine.
+
+    Raises:
+        UsageError: If there is no such address, or another program listens there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can listen at `--host {host} --port {port}` ({error.strerror}); give others, 0 for any free port"
+        ) from None

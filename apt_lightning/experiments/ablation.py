@@ -127,7 +127,7 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
     for i, row in enumerate(rows):
         scores = _scores(row)
         spread = f" ±{number(float(scores.std(ddof=1)))}" if len(scores) > 1 else ""
-        line = [row.variant.group, row.variant.title, f"{row.parameters:,}"]
+        line = [row.variant.name, f"{row.parameters:,}"]
         line += [number(float(np.mean(row.validation))), number(float(scores.mean())) + spread]
         for name in REFERENCES:
             if name in row.against:
@@ -137,7 +137,7 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
             else:
                 line += ["", ""]
         cells.append(line)
-    head = ["part", "variant", "trained parameters", "validation", "test"]
+    head = ["variant", "trained parameters", "validation", "test"]
     for name in REFERENCES:
         head += [f"test - {name}", "p (Holm)"]
     first = rows[0].test[0]
@@ -147,7 +147,7 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''}; paired differences with 95 % intervals over sources"
         + (" and seeds." if seeds > 1 else "; one seed says nothing about training anew."),
         "Holm corrects over the variants. Only the part named differs from stage 4; stage 1 is common.",
-        f"Highest on validation, the only split to choose by: {chosen.group}, {chosen.title}.",
+        f"Highest on validation, the only split to choose by: {chosen.name}.",
     ]
     title = f"Ablations, mean 1-MAE: {len(first)} test clips of {len(set(first.sources))} sources"
     return render(head, cells, title, notes)
@@ -156,7 +156,7 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
 def extremes_table(rows: Sequence[AblationRow]) -> str:
     """Lay out low and high of every variant, raw and at the spread of the whole method."""
     ordered = sorted(rows, key=lambda row: row.variant.unit != REFERENCES["stage 4"])
-    systems = {f"{row.variant.group}: {row.variant.title}": System(row.test, row.validated) for row in ordered}
+    systems = {row.variant.name: System(row.test, row.validated) for row in ordered}
     return equal_spread_table(systems, "Ablations")
 
 

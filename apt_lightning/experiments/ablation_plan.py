@@ -50,6 +50,11 @@ class Variant:
     rule: Callable[[Sequence[Predictions], Sequence[Predictions]], Ensemble] | None = None
     """How their validation and test predictions are taken together."""
 
+    @property
+    def name(self) -> str:
+        """Of a row of its own."""
+        return f"{self.group}: {self.title}"
+
 
 def stage3(name: str, modalities: Sequence[str], *options: str) -> Unit:
     """Stage 3 with further flags."""

@@ -200,7 +200,7 @@ def features_table(rows: Sequence[FeatureRow]) -> str:
     cells = []
     for row in rows:
         values = _metrics(row)
-        line = [row.part.variant.group, row.part.variant.title, number(float(np.mean(row.validation)))]
+        line = [row.part.variant.name, number(float(np.mean(row.validation)))]
         line += [number(values[name]) for name in ("test", *PARTS)]
         line += [number(values[f"neighbours {name}"]) for name in ("test", *PARTS)]
         for name in (AS_RUN, ALL):
@@ -208,7 +208,7 @@ def features_table(rows: Sequence[FeatureRow]) -> str:
             ends = None if d is None else (float(d.difference[-1]), float(d.lower[-1]), float(d.upper[-1]))
             line.append("" if ends is None else interval(*ends))
         cells.append(line)
-    head = ["part", "features", "validation", "test", "seen", "unseen", "neighbours", "seen", "unseen"]
+    head = ["features", "validation", "test", "seen", "unseen", "neighbours", "seen", "unseen"]
     head += [f"test - {name}" for name in (AS_RUN, ALL)]
     first, seeds = rows[0].test[0], len(rows[0].test)
     single = [(row.part.variant, row.same_source) for row in rows if len(row.part.blocks) == 1]

@@ -145,6 +145,7 @@ PLACES = [
     ("score file --checkpoint=x --trainer.accelerator=gpuu", "`--trainer.accelerator=gpuu` cannot be used: You"),
     ("doctor folder", "folder: holds no clip"),
     ("card file", "no feature store at file"),
+    ("serve file --host=192.0.2.1", "nothing can listen at `--host 192.0.2.1 --port 8000`"),
     ("compare file file", "file is no prediction table"),
 ]
 
