@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from apt_lightning.data.media.extract import Extraction
+from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
 from bench.startup import measured

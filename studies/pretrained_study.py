@@ -24,7 +24,7 @@ from apt_lightning.cli import main as apt
 from apt_lightning.common.configs import CONFIGS
 from apt_lightning.common.console import say
 from apt_lightning.common.errors import UsageError
-from apt_lightning.data.store.reader import PREPARED
+from apt_lightning.data.store.index import PREPARED
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.significance import compare
