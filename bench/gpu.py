@@ -25,7 +25,7 @@ from apt_lightning.common.processes import core_count
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.modality import ModalityModule
-from apt_lightning.training.fit import TRAINER_DEFAULTS
+from apt_lightning.training.options import TRAINER_DEFAULTS
 from bench.stores import feature_store, media_store
 from bench.train import STAGES, stored_features
 

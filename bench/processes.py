@@ -49,7 +49,7 @@ def fit(processes: int, store: str) -> None:
     from apt_lightning.common.console import quiet
     from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
     from apt_lightning.stages.modality import ModalityModule
-    from apt_lightning.training.fit import TRAINER_DEFAULTS
+    from apt_lightning.training.options import TRAINER_DEFAULTS
 
     class Clock(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:

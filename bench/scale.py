@@ -20,7 +20,7 @@ def measure(n: int, epochs: int, folder: Path) -> dict[str, float]:
     from lightning.pytorch import Trainer
 
     from apt_lightning.common.console import quiet
-    from apt_lightning.training.fit import TRAINER_DEFAULTS
+    from apt_lightning.training.options import TRAINER_DEFAULTS
     from bench.train import STAGES, stored_features
 
     quiet()

@@ -28,7 +28,7 @@ from apt_lightning.stages.frozen import FrozenFeatures
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, best_checkpoint
-from apt_lightning.training.fit import TRAINER_DEFAULTS
+from apt_lightning.training.options import TRAINER_DEFAULTS
 from bench.stores import feature_store
 
 ENCODERS: dict[str, dict[str, Any]] = {

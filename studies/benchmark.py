@@ -34,7 +34,8 @@ from apt_lightning.evaluation.significance import holm
 from apt_lightning.evaluation.spread import System, at_equal_spread
 from apt_lightning.evaluation.tables import number, render
 from apt_lightning.experiments.plan import Unit, run_units
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.run_settings import RunSettings
+from apt_lightning.experiments.runner import run
 from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import BEST
 from studies.embedding_study import RATE, write_store

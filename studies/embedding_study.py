@@ -31,7 +31,8 @@ from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.retrieval import retrieve
 from apt_lightning.experiments.ablation_plan import LABEL_NOISE, stage3, stage4
 from apt_lightning.experiments.plan import Unit, run_units
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.run_settings import RunSettings
+from apt_lightning.experiments.runner import run
 from apt_lightning.stages.load import load
 from apt_lightning.stages.names import BEST
 from apt_lightning.stages.siamese import SiameseModule

@@ -20,7 +20,8 @@ from apt_lightning.evaluation.neighbours import same_source_note
 from apt_lightning.evaluation.tables import number, render
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.results import RunResults, read_run
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.run_settings import RunSettings
+from apt_lightning.experiments.runner import run
 from studies.embedding_study import Condition, build_store
 from studies.leak_study import QUICK
 

@@ -26,7 +26,8 @@ from apt_lightning.evaluation.significance import COMPARED, Difference, compare
 from apt_lightning.evaluation.tables import interval, number, p_value, render
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.results import read_run
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.run_settings import RunSettings
+from apt_lightning.experiments.runner import run
 from studies.embedding_study import Condition, build_store
 from studies.embedding_tables import cell
 from studies.spread_study import spread_table

@@ -31,7 +31,8 @@ from apt_lightning.evaluation.significance import compare
 from apt_lightning.evaluation.tables import interval, render
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.results import RunResults, read_run
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.run_settings import RunSettings
+from apt_lightning.experiments.runner import run
 
 SETS = {"audio": "speaker", "visual": "lite0", "text": "minilm", "face": "lite0"}
 """Modality to its feature set."""

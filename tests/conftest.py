@@ -42,7 +42,8 @@ def store_dir(clips_dir, tmp_path_factory):
 @pytest.fixture(scope="session")
 def chain(store_dir, tmp_path_factory):
     """All stages, trained for one epoch of two batches by `apt run`."""
-    from apt_lightning.experiments.runner import RunSettings, run
+    from apt_lightning.experiments.run_settings import RunSettings
+    from apt_lightning.experiments.runner import run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     run(RunSettings(store=str(store_dir), out=str(folder), stages=str(CONFIGS), overlay=str(OVERLAY), options=QUICK))
@@ -59,7 +60,8 @@ def feature_run(tmp_path_factory):
     from apt_lightning.data.store.precomputed import put_features
     from apt_lightning.data.store.reader import Store
     from apt_lightning.data.synthetic.features import synthetic_features
-    from apt_lightning.experiments.runner import RunSettings, run
+    from apt_lightning.experiments.run_settings import RunSettings
+    from apt_lightning.experiments.runner import run
 
     folder = tmp_path_factory.mktemp("features")
     drawn = synthetic_features(160, seed=1)

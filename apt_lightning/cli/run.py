@@ -10,7 +10,7 @@ import jsonargparse
 from apt_lightning.common.console import add_json, say, say_json
 
 if TYPE_CHECKING:
-    from apt_lightning.experiments.runner import RunSettings
+    from apt_lightning.experiments.run_settings import RunSettings
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def add_settings(parser: jsonargparse.ArgumentParser) -> None:
     """Declare those that say what a run is."""
-    from apt_lightning.experiments.runner import RunSettings
+    from apt_lightning.experiments.run_settings import RunSettings
 
     parser.add_argument("--config", action="config", help="YAML with any of the options below.")
     parser.add_class_arguments(RunSettings, None, sub_configs=False)
@@ -36,7 +36,7 @@ def settings_of(args: jsonargparse.Namespace) -> RunSettings:
         UsageError: If one that is needed is missing.
     """
     from apt_lightning.common.errors import UsageError
-    from apt_lightning.experiments.runner import RunSettings
+    from apt_lightning.experiments.run_settings import RunSettings
 
     known = {item.name for item in fields(RunSettings)}
     values = {key: value for key, value in args.as_dict().items() if key in known}

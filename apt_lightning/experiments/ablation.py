@@ -18,7 +18,8 @@ from apt_lightning.evaluation.significance import COMPARED, Comparison, compare,
 from apt_lightning.evaluation.spread import System, equal_spread_table
 from apt_lightning.evaluation.tables import interval, number, p_value, render
 from apt_lightning.experiments.ablation_plan import Variant, ablation_plan
-from apt_lightning.experiments.runner import Job, RunSettings, run, with_modalities
+from apt_lightning.experiments.run_settings import RunSettings, with_modalities
+from apt_lightning.experiments.runner import Job, run
 from apt_lightning.stages.names import BEST
 from apt_lightning.stages.regression import RegressionModule
 from apt_lightning.training.callbacks import best_epoch

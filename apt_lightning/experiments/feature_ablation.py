@@ -22,7 +22,8 @@ from apt_lightning.experiments.ablation import accuracy, compared, result
 from apt_lightning.experiments.ablation_plan import Variant
 from apt_lightning.experiments.plan import Unit, run_units
 from apt_lightning.experiments.results import Split
-from apt_lightning.experiments.runner import FOLDS, RunSettings, run, with_modalities
+from apt_lightning.experiments.run_settings import RunSettings, with_modalities
+from apt_lightning.experiments.runner import FOLDS, run
 from apt_lightning.stages.names import STAGE2, stage1
 
 FloatArray = npt.NDArray[np.float64]

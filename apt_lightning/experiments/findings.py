@@ -62,7 +62,7 @@ def log_findings(
 
 def _whole_run(path: str | os.PathLike[str]) -> Path:
     """The folder of the run that a folder or table belongs to."""
-    from apt_lightning.experiments.runner import RUN
+    from apt_lightning.experiments.run_settings import RUN
     from apt_lightning.training.loggers import group_folder
 
     place = Path(path).resolve()

@@ -23,7 +23,8 @@ from apt_lightning.evaluation.predictions import Predictions, read_predictions, 
 from apt_lightning.evaluation.tables import interval, number, render
 from apt_lightning.experiments.plan import run_units
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.experiments.runner import FOLDS, read_settings
+from apt_lightning.experiments.run_settings import read_settings
+from apt_lightning.experiments.runner import FOLDS
 from apt_lightning.stages.names import stage1
 from apt_lightning.training.run_folder import CONFIG
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from apt_lightning.common.batch import Inputs
 from apt_lightning.common.errors import CheckpointError, ClipError, DataError
 from apt_lightning.common.names import name_form
 from apt_lightning.common.traits import TRAITS, TraitStatistics, by_trait
 from apt_lightning.data.faults import FAULTS, Outcome
-from apt_lightning.data.loading.pictures import decode_pictures
 from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.pool import Result
 from apt_lightning.data.preparation.share import extracting, in_time
-from apt_lightning.data.store.rows import N_FUNCTIONALS
-from apt_lightning.data.text.tokens import MAX_TOKENS, encode
-from apt_lightning.data.text.word_vectors import WordVectors
 from apt_lightning.evaluation.training_clips import GRID, UNLIKE, share_below
 from apt_lightning.networks import (
     FinalNet,
-    FrameEncoder,
     FusionNet,
     ModalityEncoders,
     SequenceEncoder,
-    TokenEncoder,
-    VectorEncoder,
 )
 from apt_lightning.stages import explanation
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
+from apt_lightning.stages.clip_inputs import clip_inputs
 from apt_lightning.stages.clip_sets import UNMADE, ClipSets, SetInputs
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
@@ -278,7 +270,7 @@ class Scorer:
         if isinstance(encoder, SequenceEncoder):
             inputs, reason, _ = sets.get(name, UNMADE)
         else:
-            inputs, reason = _inputs(name, encoder, extraction, transcript)
+            inputs, reason = clip_inputs(name, encoder, extraction, transcript)
         return (None if inputs is None else encode_inputs(encoder, inputs, self._device)), reason
 
     @property
@@ -323,46 +315,6 @@ class Scorer:
 
         found = shapley(lambda mask: self.scores(clip, mask)[None], len(self.modalities))
         return {name: found.values[0, :, column] for column, name in enumerate(self.modalities)}
-
-
-def _inputs(
-    modality: str, encoder: nn.Module, extraction: Extraction | None, transcript: str | None
-) -> tuple[Inputs | None, str]:
-    """What an encoder reads of a clip, or None and why there is nothing."""
-    match encoder:
-        case TokenEncoder():
-            if transcript is None:
-                return None, "no transcript given"
-            if not transcript.strip():
-                return None, "no words in the transcript"
-            ids, lengths = encode([transcript], _vectors(encoder), MAX_TOKENS)
-            if not (ids > 1).any():
-                return None, "the model knows no word of the transcript"
-            words = ids[:, : lengths[0]].astype(np.int64)
-            return Inputs(torch.from_numpy(words), torch.from_numpy(lengths.astype(np.int64))), ""
-        case FrameEncoder():
-            if extraction is None or not extraction.frames:
-                return None, _reason(extraction, "video")
-            frames = decode_pictures(extraction.frames)[None]
-            return Inputs(frames, torch.tensor([frames.shape[1]])), ""
-        case VectorEncoder() if modality == "audio" and len(encoder.low) == N_FUNCTIONALS:
-            if extraction is None or extraction.functionals is None:
-                return None, _reason(extraction, "audio")
-            return Inputs(torch.tensor(extraction.functionals)[None], None), ""
-    return None, f"the model was trained on {modality} features made elsewhere"
-
-
-@lru_cache(1)
-def _vectors(encoder: TokenEncoder) -> WordVectors:
-    """Its words, which take long to read; an explanation asks for them hundreds of times."""
-    return WordVectors(encoder.vocabulary, encoder.table[2:].cpu().numpy(), {})
-
-
-def _reason(extraction: Extraction | None, part: str) -> str:
-    if extraction is None:
-        return "the file cannot be read"
-    faults = [fault.detail or fault.code for fault in extraction.faults if part in fault.code or "stream" in fault.code]
-    return faults[0] if faults else f"no usable {part}"
 
 
 def _networks(file: StageFile, device: torch.device) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:

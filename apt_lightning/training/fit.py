@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentError
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
@@ -34,6 +34,7 @@ from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, TrainingBar, best_checkpoint
 from apt_lightning.training.contradictions import import_class, model_class
 from apt_lightning.training.loggers import close, make_loggers
+from apt_lightning.training.options import CHECKPOINT_HELP, TRAINER_COMMANDS, TRAINER_DEFAULTS, add_options, heading
 from apt_lightning.training.passes import finish, write_pass
 from apt_lightning.training.precision import best_precision
 from apt_lightning.training.run_folder import check_free, check_pass, held, is_dry_run, settings_of
@@ -41,38 +42,6 @@ from apt_lightning.training.saved_config import LoggedConfig
 from apt_lightning.training.stage_settings import stage_lists, stage_options
 
 __all__ = ["AptCLI", "FinalModule", "FusionModule", "JointModule", "ModalityModule", "SiameseModule", "run_lightning"]
-
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "devices": 1,  # all GPUs of a machine, Lightning's choice, would change the batch without a word
-    "logger": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "use_distributed_sampler": False,  # IndexBatches shares clips between ranks itself
-}
-
-TRAINER_COMMANDS = {
-    "fit": ("--config STAGE.yaml", "Train one stage."),
-    "validate": ("--ckpt_path RUN", "Evaluate a stage on the validation split."),
-    "test": ("--ckpt_path RUN", "Evaluate a stage on the test split."),
-    "predict": ("--ckpt_path RUN", "Write the predictions, or embeddings, of a stage for all clips of a store."),
-}
-"""Sub-commands of the Trainer: what each needs and does."""
-
-CHECKPOINT_HELP = {
-    "--ckpt_path": "Checkpoint, or folder of a stage or run; `fit` goes on with it, and with `last` in `--run_dir`.",
-    "--weights_only": "Of no effect: nothing in a checkpoint is ever run.",
-}
-
-
-def _heading(command: str) -> dict[str, Any]:
-    """How the help of a command begins."""
-    needs, does = TRAINER_COMMANDS[command]
-    settings = "`--model.help ModalityModule` lists the settings of a stage; also FusionModule, SiameseModule"
-    return {
-        "prog": f"apt {command}",
-        "usage": f"apt {command} {needs} [options]",
-        "description": f"{does} {settings}, FinalModule, JointModule. docs/architecture.md has the picture.",
-    }
 
 
 class AptCLI(LightningCLI):
@@ -89,7 +58,7 @@ class AptCLI(LightningCLI):
             seed_everything_default=42,
             save_config_callback=LoggedConfig,
             trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs={name: _heading(name) for name in TRAINER_COMMANDS} if run else None,
+            parser_kwargs={name: heading(name) for name in TRAINER_COMMANDS} if run else None,
             args=args,
             run=run,
         )
@@ -129,34 +98,7 @@ class AptCLI(LightningCLI):
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--run_dir",
-            type=str | None,
-            default=None,
-            help="Folder of checkpoints and tables; that of `--ckpt_path` if not given, else runs/stage.",
-        )
-        parser.add_argument("--overwrite", type=bool, default=False, help="Replace the training in the run folder.")
-        parser.add_argument(
-            "--patience",
-            type=int | None,
-            default=None,
-            help="Stop after this many epochs without a better validation metric; never if not given.",
-        )
-        parser.add_argument(
-            "--mixed_precision",
-            type=bool,
-            default=False,
-            help="Mixed precision in the accelerator's best type, in place of `--trainer.precision`.",
-        )
-        parser.add_argument("--tables", type=bool, default=True, help="Print the tables of `validate` and `test`.")
-        parser.add_argument(
-            "--log_to",
-            type=list[Literal["wandb", "tensorboard"]],
-            default=[],
-            help="Loggers besides metrics.csv. WANDB_MODE=offline needs no account.",
-        )
-        parser.add_argument("--log_model", type=bool, default=False, help="Send best.ckpt to W&B as an artifact.")
-        parser.add_argument("--log_predictions", type=bool, default=False, help="Log the predictions as a table.")
+        add_options(parser)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -16,7 +16,7 @@ from apt_lightning.experiments import ablation
 from apt_lightning.experiments.ablation import ablate, ablation_table, trained_parameters
 from apt_lightning.experiments.ablation_plan import LOSSES, ablation_plan
 from apt_lightning.experiments.plan import run_units
-from apt_lightning.experiments.runner import read_settings
+from apt_lightning.experiments.run_settings import read_settings
 from apt_lightning.losses.regression import RegressionLoss, RegressionTerms
 from apt_lightning.networks import FinalNet, FusionNet, SiameseNet
 from apt_lightning.networks.fusion import matched_dims

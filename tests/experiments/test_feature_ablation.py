@@ -17,7 +17,8 @@ from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.experiments.feature_ablation import feature_plan
 from apt_lightning.experiments.results import plain_features
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.experiments.runner import plan, read_settings
+from apt_lightning.experiments.run_settings import read_settings
+from apt_lightning.experiments.runner import plan
 from apt_lightning.stages.checkpoint import read_stage
 
 

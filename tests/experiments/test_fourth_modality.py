@@ -14,7 +14,8 @@ from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import initials, run_units
 from apt_lightning.experiments.results import read_run
-from apt_lightning.experiments.runner import RunSettings, plan, with_modalities
+from apt_lightning.experiments.run_settings import RunSettings, with_modalities
+from apt_lightning.experiments.runner import plan
 from apt_lightning.stages.load import load
 from apt_lightning.stages.scorer import Scorer
 

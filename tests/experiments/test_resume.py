@@ -37,12 +37,13 @@ KILLS = 50
 def train(store, out, units, moment=None):
     """Do a run in this process, with an interruption planted."""
     from apt_lightning.experiments import runner
+    from apt_lightning.experiments.run_settings import RunSettings
 
     torch.set_num_threads(1)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     if moment is not None:
         MOMENTS[moment]()
-    runner.run(runner.RunSettings(str(store), str(out), stages=str(CONFIGS), options=FLAGS), units)
+    runner.run(RunSettings(str(store), str(out), stages=str(CONFIGS), options=FLAGS), units)
 
 
 def start(store, out, units, moment=None):

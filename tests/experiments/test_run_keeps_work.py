@@ -26,11 +26,12 @@ def finished(feature_run, tmp_path):
 def test_a_run_opens_its_store_once(folds, store_dir, tmp_path, monkeypatch):
     from apt_lightning.data.store.reader import Store
     from apt_lightning.experiments import runner
+    from apt_lightning.experiments.run_settings import RunSettings
 
     opened = []
     monkeypatch.setattr(Store, "open", lambda path, given=Store.open: opened.append(path) or given(path))
     monkeypatch.setattr(runner, "complete", lambda *_: None)
-    runner.run(runner.RunSettings(store=str(store_dir), out=str(tmp_path / "run"), folds=folds))
+    runner.run(RunSettings(store=str(store_dir), out=str(tmp_path / "run"), folds=folds))
     assert opened == [str(store_dir)]
 
 

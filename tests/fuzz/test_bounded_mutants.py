@@ -115,7 +115,7 @@ def settings(root, name):
     from apt_lightning.evaluation.leaderboard.entries import read_entry
     from apt_lightning.experiments.plan import run_units
     from apt_lightning.experiments.report.training import _epochs
-    from apt_lightning.experiments.runner import read_settings
+    from apt_lightning.experiments.run_settings import read_settings
     from apt_lightning.experiments.sweep.search_space import read_search
     from apt_lightning.training.callbacks import best_epoch
     from apt_lightning.training.run_folder import settings_of

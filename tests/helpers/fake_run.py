@@ -14,7 +14,7 @@ from apt_lightning.data.store.precomputed import put_features
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.predictions import Predictions, write_predictions, write_statistics
 from apt_lightning.experiments.plan import run_units
-from apt_lightning.experiments.runner import RunSettings
+from apt_lightning.experiments.run_settings import RunSettings
 
 SHRINK = {"stage1_text": 0.15, "stage1_audio": 0.3, "stage1_visual": 0.4, "stage2": 0.5, "stage4": 0.6}
 N_CLIPS = 600

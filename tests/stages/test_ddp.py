@@ -24,7 +24,8 @@ from apt_lightning.data.store.reader import Store
 from apt_lightning.data.synthetic.features import synthetic_features
 from apt_lightning.evaluation.predictions import read_predictions
 from apt_lightning.experiments.plan import run_units
-from apt_lightning.experiments.runner import RunSettings, run
+from apt_lightning.experiments.run_settings import RunSettings
+from apt_lightning.experiments.runner import run
 from apt_lightning.stages import frozen as features
 from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.joint import JointModule
@@ -32,7 +33,7 @@ from apt_lightning.stages.load import load
 from apt_lightning.stages.metric import MetricTerms
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.siamese import SiameseModule
-from apt_lightning.training.fit import TRAINER_DEFAULTS
+from apt_lightning.training.options import TRAINER_DEFAULTS
 
 N_CLIPS = 1300
 """Three files of frozen features."""

@@ -122,7 +122,8 @@ def test_read_stage_checks_what_a_file_claims(chain, tmp_path):
 
 
 def test_run_skips_what_is_complete(chain, store_dir, capsys):
-    from apt_lightning.experiments.runner import RunSettings, run
+    from apt_lightning.experiments.run_settings import RunSettings
+    from apt_lightning.experiments.runner import run
 
     stamp = (chain / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns
     settings = {"stages": str(CONFIGS), "overlay": str(OVERLAY), "options": QUICK}

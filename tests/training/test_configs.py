@@ -10,7 +10,7 @@ from places import CONFIGS, QUICK
 from apt_lightning.cli import main
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.plan import Unit, run_units
-from apt_lightning.experiments.runner import RunSettings
+from apt_lightning.experiments.run_settings import RunSettings
 from apt_lightning.stages.checkpoint import read_stage
 
 STAGES = sorted(CONFIGS.glob("*.yaml"))

@@ -12,7 +12,8 @@ from places import CONFIGS, QUICK
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError, StoreError, UsageError
 from apt_lightning.common.files import locked
-from apt_lightning.experiments.runner import RunSettings, _found, _kept, run
+from apt_lightning.experiments.run_settings import RunSettings, found_path, kept_path
+from apt_lightning.experiments.runner import run
 from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.stages.names import LOCK
@@ -208,8 +209,8 @@ def test_the_checkpoint_that_a_folder_stands_for(tmp_path):
 def test_a_run_that_is_moved_with_its_store_finds_it(tmp_path, monkeypatch):
     (tmp_path / "demo/store").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    kept = _kept("demo/store", Path("demo/run"))
-    assert kept == "../store" and _kept("configs", Path("demo/run")) == "configs"
+    kept = kept_path("demo/store", Path("demo/run"))
+    assert kept == "../store" and kept_path("configs", Path("demo/run")) == "configs"
     (tmp_path / "demo").rename(tmp_path / "moved")
     (tmp_path / "moved/run").mkdir()
-    assert Path(_found(kept, Path("moved/run"))).resolve() == tmp_path / "moved/store"
+    assert Path(found_path(kept, Path("moved/run"))).resolve() == tmp_path / "moved/store"

@@ -12,7 +12,7 @@ from apt_lightning.common.files import digest
 from apt_lightning.data.store.reader import Store
 from apt_lightning.experiments.cards.croissant import CARD
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.experiments.runner import RUN, RunSettings, read_settings
+from apt_lightning.experiments.run_settings import RUN, RunSettings, read_settings
 from apt_lightning.stages.names import BEST
 from apt_lightning.training.callbacks import METRICS_FILE, read_epochs
 

@@ -11,7 +11,7 @@ from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.cards.statements import APPARENT, DRAWN, FORBIDDEN, INTENDED, LIMITS, STABILITY
 from apt_lightning.experiments.results import read_run, results_table
 from apt_lightning.experiments.run_folder import RunFolder
-from apt_lightning.experiments.runner import read_settings
+from apt_lightning.experiments.run_settings import read_settings
 from apt_lightning.stages.names import BEST
 
 

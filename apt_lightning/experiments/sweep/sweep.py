@@ -24,7 +24,8 @@ from apt_lightning.common.files import digest, locked, reading, write_csv, write
 from apt_lightning.data.store.reader import Store
 from apt_lightning.evaluation.tables import render
 from apt_lightning.experiments.plan import Unit
-from apt_lightning.experiments.runner import DONE, Job, RunSettings, complete, is_done, plan, read_settings
+from apt_lightning.experiments.run_settings import RunSettings, read_settings
+from apt_lightning.experiments.runner import DONE, Job, complete, is_done, plan
 from apt_lightning.experiments.sweep.search_space import JOINT, STAGE, Search, check_names, read_search, stage_of
 from apt_lightning.experiments.sweep.study import ask, finished, open_study, trial_lock, under_way
 from apt_lightning.stages.names import LOCK, STAGE3

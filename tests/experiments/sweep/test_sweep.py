@@ -21,7 +21,7 @@ from apt_lightning.cli import main
 from apt_lightning.common.errors import UsageError
 from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.data.loading.dataset import ClipDataset
-from apt_lightning.experiments.runner import read_settings
+from apt_lightning.experiments.run_settings import read_settings
 from apt_lightning.experiments.sweep import sweep as sweeping
 from apt_lightning.experiments.sweep.search_space import read_search
 from apt_lightning.experiments.sweep.sweep import run_trial, sweep, sweep_settings
