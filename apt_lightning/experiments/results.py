@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from apt_lightning.common.configs import read_yaml_text
 from apt_lightning.common.errors import UsageError
 from apt_lightning.common.traits import TRAIT_CODES, TraitStatistics, trait_statistics
 from apt_lightning.data.collection.folds import read_folds
@@ -118,15 +119,30 @@ def plain_features(run: RunFolder, store: Store, modalities: Sequence[str]) -> d
 
     Returns:
         Modality to (N, D); NaN where a clip lacks it.
+
+    Raises:
+        UsageError: If the settings of a stage are damaged.
     """
     found = {}
     for modality in modalities:
         files = run.files(stage1(modality), CONFIG)
-        told = yaml.safe_load(files[0].read_text(encoding="utf-8"))["model"]["init_args"] if files else {}
-        if sets := told.get("features"):
+        if sets := _sets_read(files[0]) if files else []:
             found[modality] = np.concatenate([set_means(store, modality, name) for name in sets], axis=1)
     content = {} if len(found) == len(modalities) else read_content(store).features
     return {modality: found[modality] if modality in found else content[modality] for modality in modalities}
+
+
+def _sets_read(config: Path) -> list[str]:
+    """Feature sets that a stage 1 was trained on, by its settings."""
+    try:
+        match yaml.safe_load(read_yaml_text(config)):
+            case {"model": {"init_args": {"features": [*sets]}}} if {*map(type, sets)} <= {str}:
+                return sets
+            case {"model": {"class_path": str()}}:
+                return []
+    except (yaml.YAMLError, RecursionError):
+        pass
+    raise UsageError(f"{config} is damaged; delete its folder, and the same `apt run` command trains the stage again")
 
 
 def read_run(folder: str | Path, split: str = "test") -> RunResults:

@@ -69,7 +69,9 @@ def make_run(folder, store_dir, seeds=(42,), units=None, seed=0, folds=None):
                 if units is None or unit.name in units:
                     place = folder / f"seed{number}{suffix}" / unit.name
                     place.mkdir(parents=True)
-                    (place / "config.yaml").write_text(f"seed_everything: {number}\nmodel: {unit.config}\n")
+                    (place / "config.yaml").write_text(
+                        f"seed_everything: {number}\nmodel:\n  class_path: {unit.config}\n"
+                    )
                     _write_unit(place, unit, store, np.array(splits), rng)
     return folder
 

@@ -353,6 +353,15 @@ def test_folds_are_put_together(store, tmp_path):
     assert "3 source-disjoint folds" in page.text["settings"] and "first seed and fold" in page.text["intervals"]
 
 
+@pytest.mark.parametrize("content", ["model: 5\n", "model: [", "", "model: {init_args: {features: [5]}}\n", "\xff"])
+def test_damaged_settings_of_a_stage_cost_a_line(run, tmp_path, content, capsys):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "seed42" / "stage1_audio" / "config.yaml").write_text(content, encoding="latin-1")
+    assert main(["report", str(copy)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "config.yaml" in error and error.count("\n") == 0
+
+
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     assert "no run folder" in capsys.readouterr().err
