@@ -11,6 +11,16 @@ from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.tables import number, render
 
 
+def metric_tables(predictions: Predictions, statistics: TraitStatistics | None) -> str:
+    """Lay out the metrics of all clips, and of seen and unseen sources apart.
+
+    Args:
+        predictions: Labels and predictions of one split.
+        statistics: Of the training split; None = not known, then nothing is said of low and high.
+    """
+    return "\n\n".join(score_table(part, name) for name, part in score_by_seen(predictions, statistics).items())
+
+
 def report_stage(
     predictions: Predictions,
     statistics: TraitStatistics | None,
@@ -29,7 +39,7 @@ def report_stage(
         Metrics of all clips and of seen and unseen sources apart, rank correlation, calibration, coverage of the
         intervals, and errors by group of people; intersections of groups are in the report.
     """
-    blocks = [score_table(scores, name) for name, scores in score_by_seen(predictions, statistics).items()]
+    blocks = [metric_tables(predictions, statistics)]
     ranks = [number(float(value)) for value in rank_correlation(predictions)]
     blocks.append(render(["", *TRAIT_COLUMNS], [["Spearman", *ranks]], f"Rank correlation: {len(predictions)} clips"))
     blocks.append(calibration_text({"predictions": predictions}, "Calibration"))

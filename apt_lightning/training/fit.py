@@ -85,6 +85,7 @@ class AptCLI(LightningCLI):
         for option, text in CHECKPOINT_HELP.items():
             actions[option].help = text  # Lightning's own names what is not so here
         if subcommand in ("validate", "test"):
+            parser.add_argument("--all", action="store_true", help="Print all tables, not only those of the metrics.")
             add_json(parser)
         return parser
 
@@ -249,6 +250,7 @@ class AptCLI(LightningCLI):
             shown,
             self._get(self.config, "log_predictions"),
             self._get(self.config, "json"),
+            bool(self._get(self.config, "all")),
         )
 
     def after_fit(self) -> None:

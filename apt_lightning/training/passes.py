@@ -19,7 +19,7 @@ from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.evaluation.bootstrap import LEVEL
 from apt_lightning.evaluation.conformal import Conformal, fit_conformal
 from apt_lightning.evaluation.metrics import METRICS, TRAIT_COLUMNS, Scores, score, score_by_seen
-from apt_lightning.evaluation.overview import report_stage
+from apt_lightning.evaluation.overview import metric_tables, report_stage
 from apt_lightning.evaluation.predictions import (
     PREDICTION_COLUMNS,
     Predictions,
@@ -38,6 +38,8 @@ from apt_lightning.training.loggers import log_checkpoint, log_summary, log_tabl
 from apt_lightning.training.outputs import write_embeddings, write_retrieval
 from apt_lightning.training.run_folder import is_dry_run
 
+MORE = "`--all` also shows ranks, calibration, coverage of the intervals and errors by group; `apt report` draws them."
+
 
 def write_pass(
     folder: Path,
@@ -46,6 +48,7 @@ def write_pass(
     shown: str | None,
     log_predictions: bool = False,
     json: str | None = None,
+    every: bool = False,
 ) -> None:
     """Write what the last pass over a split found: predictions, or the embedding space of stage 3.
 
@@ -56,6 +59,7 @@ def write_pass(
         shown: Checkpoint to name above the tables; None to print none.
         log_predictions: Send the predictions to the loggers as a table.
         json: Where to write the figures for machines, see :func:`~apt_lightning.common.console.say_json`.
+        every: Print all tables, not only those of the metrics.
     """
     trainer = model.trainer
     if is_dry_run(trainer):
@@ -82,9 +86,12 @@ def write_pass(
     write_statistics(folder, model.statistics)
     if shown is not None:
         say(f"stage {model.stage} of {shown}, {split} split")
-        intervals = model.metadata.get("conformal") if split == "test" else None  # fitted on validation
-        people = {clip.name: clip.demographics for clip in model.data.store.clips}
-        say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
+        if every:
+            intervals = model.metadata.get("conformal") if split == "test" else None  # fitted on validation
+            people = {clip.name: clip.demographics for clip in model.data.store.clips}
+            say(report_stage(predictions, model.statistics, intervals and Conformal.from_dict(intervals), people))
+        else:
+            say(f"{metric_tables(predictions, model.statistics)}\n\n{MORE}")
     say(f"{account(model.data, len(predictions)) if split == 'all' else f'{len(predictions)} clips'} in {file}")
     if json is not None:
         parts = {name: found.to_dict() for name, found in score_by_seen(predictions, model.statistics).items()}
