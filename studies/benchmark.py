@@ -29,7 +29,6 @@ from apt_lightning.data.synthetic.planted import Planted, best_scores
 from apt_lightning.evaluation.baselines import ridge
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
-from apt_lightning.evaluation.retrieval_head import fit_retrieval_head
 from apt_lightning.evaluation.significance import holm
 from apt_lightning.evaluation.spread import System, at_equal_spread
 from apt_lightning.evaluation.tables import number, render
@@ -39,6 +38,7 @@ from apt_lightning.experiments.runner import run
 from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import BEST
 from studies.embedding_study import RATE, write_store
+from studies.retrieval_head import fit_retrieval_head
 
 WORLDS = {"plain": Planted(), "agreement": Planted(agreement=0.8), "extremes": Planted(extremes=2.0)}
 BASELINE = "stage 2"

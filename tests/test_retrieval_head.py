@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from apt_lightning.common.errors import DataError
-from apt_lightning.evaluation.retrieval_head import RetrievalHead, fit_retrieval_head
+from studies.retrieval_head import RetrievalHead, fit_retrieval_head
 
 
 def world(n, seed, by_source=0.0):
