@@ -5,6 +5,8 @@ A second run goes on where the first stopped.
 
 from __future__ import annotations
 
+import shlex
+
 import jsonargparse
 
 
@@ -20,18 +22,24 @@ def run(args: jsonargparse.Namespace) -> int:
     from pathlib import Path
 
     from apt_lightning.cli import dispatch
+    from apt_lightning.common.console import say
     from apt_lightning.data.text.word_vectors import load_word2vec
 
     load_word2vec()  # before the minutes that the clips take
     out = Path(args.out)
     data, store, trained = str(out / "data"), str(out / "store"), str(out / "run")
     size = ["--seconds", "6", "--width", "320", "--height", "180"]
-    for words in (
-        ["synthesize", data, "--clips", str(args.clips), "--seed", str(args.seed), *size],
-        ["prepare", data, store],
-        ["run", "--config", "runs/demo.yaml", "--store", store, "--out", trained],
-    ):
-        if status := dispatch(words):
-            return status
+
+    def step(*words: str) -> int:
+        say(f"$ apt {shlex.join(words)}", progress=True)
+        return dispatch(list(words))
+
+    status = (
+        step("synthesize", data, "--clips", str(args.clips), "--seed", str(args.seed), *size)
+        or step("prepare", data, store)
+        or step("run", "--config", "runs/demo.yaml", "--store", store, "--out", trained)
+    )
+    if status:
+        return status
     clips = [str(clip) for clip in sorted(Path(data).glob("test-*/*/*.mp4"))[:2]]
-    return dispatch(["score", *clips, "--checkpoint", trained]) or dispatch(["report", trained])
+    return step("score", *clips, "--checkpoint", trained) or step("report", trained)
