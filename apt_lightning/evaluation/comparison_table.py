@@ -25,7 +25,7 @@ def decision(found: Difference, column: int, level: float = LEVEL) -> str:
     said, needed = found.verdict(column, level), found.sources_needed[column]
     if said != "undecided" or np.isnan(found.p[column]):
         return said
-    return f"{said}: {needed:,.0f} sources" if np.isfinite(needed) else f"{said}: more seeds"
+    return f"{said}, needs {needed:,.0f} sources" if np.isfinite(needed) else f"{said}, needs more seeds"
 
 
 def comparison_tables(comparison: Comparison, metrics: Sequence[str] = COMPARED, at: str = "") -> str:

@@ -171,7 +171,7 @@ def test_text_names_family_margin_and_verdict():
     assert [same.metrics["1-MAE"].verdict(i) for i in range(6)] == ["equal"] * 6
     near = compare(*[[t] for t in one_difference(rng, 30, 0.0005, sd=0.02)])
     said = comparison_tables(near, ("1-MAE",))
-    assert "undecided: " in said and " sources |" in said
+    assert "undecided, needs " in said and " sources |" in said
     one = compare([a.select(np.arange(1))], [b.select(np.arange(1))])
     assert "undecided" in comparison_text(one, "a", "b") and "nan" not in comparison_text(one, "a", "b")
     assert one.to_dict()["metrics"]["1-MAE"]["verdict"] == ["undecided"] * 6
