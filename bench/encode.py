@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -35,6 +34,7 @@ from apt_lightning.data.media.material import Material, Reads, Sense, Take, take
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
+from bench import tell
 from bench.prepare import write_set
 from bench.stores import WORDS
 
@@ -129,6 +129,16 @@ def timed(call: Any) -> Seconds:
     return time.perf_counter() - start[0], sum(os.times()[:4]) - start[1]
 
 
+def interleaved(peer: Callable[[], None], plan: Plan, rounds: int) -> list[tuple[Seconds, Seconds]]:
+    """Time a peer and `apt encode` in turns."""
+    taken = []
+    for _ in range(rounds):
+        bare = timed(peer)
+        taken.append((bare, timed(partial(encode_share, plan, 0, 1))))
+        forget(plan)
+    return taken
+
+
 def against_loop(store: Store, modality: str, encoding: Encoding, rounds: int) -> dict[str, float]:
     """`apt encode` and the bare loop."""
     plan = prepared(store, modality, encoding)
@@ -139,12 +149,7 @@ def against_loop(store: Store, modality: str, encoding: Encoding, rounds: int) -
             encoder.encode(given[start : start + encoding.batch])
 
     encoder.encode(given[:1])
-    taken = []
-    for _ in range(rounds):
-        bare = timed(loop)
-        taken.append((bare, timed(partial(encode_share, plan, 0, 1))))
-        forget(plan)
-    return figures(store, modality, encoding, taken, "bare")
+    return figures(store, modality, encoding, interleaved(loop, plan, rounds), "bare")
 
 
 def against_decoding(store: Store, modality: str, encoding: Encoding, rounds: int) -> dict[str, float]:
@@ -158,12 +163,7 @@ def against_decoding(store: Store, modality: str, encoding: Encoding, rounds: in
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             list(pool.map(decode, paths))
 
-    taken = []
-    for _ in range(rounds):
-        bare = timed(alone)
-        taken.append((bare, timed(partial(encode_share, plan, 0, 1))))
-        forget(plan)
-    return figures(store, modality, encoding, taken, "decoding")
+    return figures(store, modality, encoding, interleaved(alone, plan, rounds), "decoding")
 
 
 def decoded(path: str, take: Take) -> int:
@@ -226,10 +226,7 @@ def main() -> None:
             sense = made.reads.sense
             encoding = Encoding(Choice(f"python:bench.encode:{made.__name__}", sense=sense), "nothing", Take(sense))
             told[f"encode/decoding of {sense}"] = against_decoding(many, MODALITIES[sense], encoding, args.rounds)
-    for name, row in told.items():
-        print(f"{name:<28}" + "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
-    if args.json:
-        Path(args.json).write_text(json.dumps(told, indent=1) + "\n")
+    tell(told, args.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ modalities.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from apt_lightning.common.batch import Inputs
 from apt_lightning.stages.export.graph import TraitGraph, _draw, write_onnx
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.scorer import Scorer
+from bench import tell
 
 
 @torch.inference_mode()
@@ -107,10 +107,7 @@ def main() -> None:
         told = measure(Scorer(args.checkpoint), args.batches, args.rounds)
     else:
         print(f"no {args.checkpoint}: not measured")
-    for name, row in told.items():
-        print(f"{name:<28}" + "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
-    if args.json:
-        Path(args.json).write_text(json.dumps(told, indent=1) + "\n")
+    tell(told, args.json)
 
 
 if __name__ == "__main__":

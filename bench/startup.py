@@ -7,13 +7,14 @@ and peak memory of the largest process.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bench import tell
 
 BARE = """
 import sys, time
@@ -123,10 +124,7 @@ def main() -> None:
         figures["startup/score"] = cold(score, bare, args.rounds)
         serve = [*apt, "serve", checkpoint, "--port", "0"]
         figures["startup/page"] = on_the_page(serve, Path(args.clip), bare, args.rounds)
-    for name, row in figures.items():
-        print(f"{name:<22}" + "  ".join(f"{key} {value:.2f}" for key, value in row.items()))
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":
