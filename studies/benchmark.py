@@ -1,4 +1,4 @@
-"""What earns its place: joint training, metric losses, mixing, retrieval (``make benchmark``).
+"""What earns its place: joint training, metric losses, mixing, training for few extremes (``make benchmark``).
 
 The plan is in docs/benchmark.md. Every seed is a new draw of clips and new weights; what is complete is kept.
 """
@@ -24,8 +24,9 @@ from tqdm import tqdm
 from apt_lightning.common.traits import trait_statistics
 from apt_lightning.data.loading.dataset import ClipDataset
 from apt_lightning.data.store.reader import Store
-from apt_lightning.data.synthetic.features import CUE_SHARE, synthetic_features
-from apt_lightning.data.synthetic.planted import Planted, best_scores
+from apt_lightning.data.synthetic.ceiling import best_balanced_scores, best_scores, posterior
+from apt_lightning.data.synthetic.features import CUE_SHARE, SyntheticFeatures, synthetic_features
+from apt_lightning.data.synthetic.planted import AGREEMENT_TRAIT, Planted
 from apt_lightning.evaluation.baselines import ridge
 from apt_lightning.evaluation.metrics import score
 from apt_lightning.evaluation.predictions import Predictions, read_predictions
@@ -37,104 +38,144 @@ from apt_lightning.experiments.run_settings import RunSettings
 from apt_lightning.experiments.runner import run
 from apt_lightning.stages.load import load
 from apt_lightning.training.callbacks import BEST
-from studies.embedding_study import RATE, write_store
+from studies.embedding_study import write_store
 from studies.retrieval_head import fit_retrieval_head
 
 WORLDS = {"plain": Planted(), "agreement": Planted(agreement=0.8), "extremes": Planted(extremes=2.0)}
-BASELINE = "stage 2"
-SHORT = ("--patience=10", "--data.batch_size=128", "--trainer.max_epochs=50")
-JOINT = ("--patience=10", "--data.num_workers=0", "--model.encoder_batch=null", "--model.metric_weight=0.1")
+MODALITIES = ["audio", "visual", "text"]
+BASELINE, AGAIN = "stage 2", "stage 2 again"
+SHORT = ("--patience=5", "--data.batch_size=128", "--trainer.max_epochs=50")
+LINEAR = "--model.linear_path=true"
 TERMS = "--model.loss."
+BALANCED = (*(f"{TERMS}{term}_weight=0" for term in ("mae", "mse", "bell")), f"{TERMS}balanced_weight=1")
 STAGE2 = {
-    "linear path": ("--model.linear_path=true",),
+    "linear path": (LINEAR,),
     "C-Mixup": ("--model.mixup=0.1",),
     "CCC + L1": (f"{TERMS}mse_weight=0", f"{TERMS}bell_weight=0", f"{TERMS}ccc_weight=1"),
-    "balanced MSE": (f"{TERMS}balanced_weight=1",),
+    "balanced MSE": BALANCED,
+    "balanced MSE, linear path": (*BALANCED, LINEAR),
     "density weights": (f"{TERMS}density_weighted=true",),
 }
-RANKED = "--model.metric.kind=rank_n_contrast"
-JOINTS = {
-    "joint, multi-similarity": (),
-    "joint, Rank-N-Contrast": (RANKED,),
-    "joint, Rank-N-Contrast across other sources": (
-        RANKED,
-        "--model.metric.pairs=across",
-        "--model.metric.other_sources=true",
-    ),
-    "joint, Rank-N-Contrast, shuffled": (RANKED, "--model.metric.shuffled=true"),
-    "joint, metric 0": ("--model.metric_weight=0",),
-    "joint, no unimodal losses": ("--model.unimodal_weight=0",),
-    "joint, cut": ("--model.cut_fusion_gradient=true",),
-}
+JOINT = (*SHORT, "--data.num_workers=0", "--model.encoder_batch=null")
 SCRATCH = ("--model.start_ckpt=null", "--model.encoder_rate=1", "--model.head_epochs=0")
+RANKED = ("--model.metric.kind=rank_n_contrast", "--model.metric.pairs=across", "--model.metric.other_sources=true")
+JOINTS = {
+    "joint, metric 0": ("--model.metric_weight=0",),
+    "joint, multi-similarity": (),
+    "joint, Rank-N-Contrast": RANKED,
+    "joint, Rank-N-Contrast, shuffled": (*RANKED, "--model.metric.shuffled=true"),
+}
+NOT_IN_AGREEMENT = set(STAGE2) - {"linear path"}
+"""Arms that are made for extremes."""
+EDGES = np.arange(-2.0, 3.0)
+"""Deviations of the training labels at which the six classes of the class-balanced figure meet."""
+FACTORS = np.arange(1.0, 2.05, 0.05)
+JUDGED = ("test", "validation")
+CEILING = "ceiling"
+WAY = {"agreement": "R2 openness", "extremes": "class-balanced"}
+"""World to the figure by which the way to the ceiling is measured; 1-MAE elsewhere."""
 
 
-def units() -> dict[str, Unit]:
+def units(world: str) -> dict[str, Unit]:
     """Arm, or name of an earlier stage, to its training."""
-    plain = {unit.name: unit for unit in run_units(["audio", "visual", "text"])}
+    plain = {unit.name: unit for unit in run_units(MODALITIES)}
     first = {name: replace(unit, options=SHORT) for name, unit in plain.items() if name.startswith("stage1")}
-    second, fourth = plain["stage2"], plain["stage4"]
+    second, third, fourth = (replace(plain[name], options=SHORT) for name in ("stage2", "stage3", "stage4"))
     made = {
         **first,
         BASELINE: second,
-        "stage 2 again": replace(second, name="stage2_again", reseed=1000),
-        "stage 3": replace(plain["stage3"], options=(*SHORT, *RATE)),
-        "stage 4": fourth,
-        "stage 4 without embeddings": replace(fourth, name="stage4_none", options=("--model.embeddings=none",)),
+        AGAIN: replace(second, name="stage2_again", reseed=1000),
+        **{arm: replace(second, name=f"stage2_{_slug(arm)}", options=(*SHORT, *o)) for arm, o in STAGE2.items()},
     }
-    for arm, options in STAGE2.items():
-        made[arm] = replace(second, name=f"stage2_{_slug(arm)}", options=options)
-    for arm, options in JOINTS.items():
-        made[arm] = Unit(_slug(arm), "joint", arm, needs={"start_ckpt": "stage4"}, options=(*JOINT, *options))
-    made["joint from scratch"] = Unit("joint_scratch", "joint", "joint", options=(*JOINT, *SCRATCH))
-    return made
+    if world != "extremes":
+        made["stage 3"] = third
+        made["stage 4"] = fourth
+        none = (*SHORT, "--model.embeddings=none")
+        made["stage 4 without embeddings"] = replace(fourth, name="stage4_none", options=none)
+        for arm, options in JOINTS.items():
+            made[arm] = Unit(_slug(arm), "joint", "joint", options=(*JOINT, *SCRATCH, *options))
+    return {arm: unit for arm, unit in made.items() if world != "agreement" or arm not in NOT_IN_AGREEMENT}
 
 
 def _slug(arm: str) -> str:
     return "_".join("".join(c if c.isalnum() else " " for c in arm.lower()).split())
 
 
-def computed_arms(store: Store, base: Path, tables: dict[str, System]) -> dict[str, System]:
-    """Ridge, ridge with retrieval, and the mean of two baselines."""
-    split = np.array([clip.split for clip in store.clips])
-    rows = {name: np.flatnonzero(split == name) for name in ("train", "validation", "test")}
+def computed_arms(
+    store: Store, rows: Mapping[str, np.ndarray], base: Path, tables: Mapping[str, System]
+) -> dict[str, System]:
+    """Ridge, ridge with retrieval, the mean of two baselines, and the baseline's deviations multiplied."""
     labels = np.array([clip.traits for clip in store.clips])
-    sources = np.array([clip.source for clip in store.clips])
     x = np.hstack([store.vectors(name) for name in store.modalities]).astype(np.float64)
     train, held_out = rows["train"], rows["validation"]
+    fits = {on: ridge(x[train], labels[train], x[held_out], labels[held_out], x[rows[on]]) for on in JUDGED}
+    linear = {on: scores for on, (scores, _) in fits.items()}
+    residuals = labels[train] - out_of_fold(x[train], labels[train], _sources(store)[train], fits["test"][1])
+    plain, again = (_of(tables[arm]) for arm in (BASELINE, AGAIN))
+    centre = plain["validation"].mean(axis=0)
+    louder = {k: {on: (centre + k * (plain[on] - centre)).clip(0, 1) for on in JUDGED} for k in FACTORS}
+    edges = class_edges(labels[train])
+    best = max(FACTORS, key=lambda k: class_balanced(louder[k]["validation"], labels[held_out], edges).mean())
+    arms = {
+        "ridge": linear,
+        "ridge, retrieval": retrieved(store, rows, base, residuals, linear),
+        "mean of two stage 2": {on: (plain[on] + again[on]) / 2 for on in JUDGED},
+        "stage 2, deviations multiplied": louder[best],
+    }
+    return {arm: system_of(store, rows, scores) for arm, scores in arms.items()}
 
-    def fitted(on: str) -> np.ndarray:
-        return ridge(x[train], labels[train], x[held_out], labels[held_out], x[rows[on]])[0]
 
-    _, strength = ridge(x[train], labels[train], x[held_out], labels[held_out], x[:1])
-    residuals = labels[train] - out_of_fold(x[train], labels[train], sources[train], strength)
+def retrieved(
+    store: Store, rows: Mapping[str, np.ndarray], base: Path, residuals: np.ndarray, plain: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Scores corrected by the residuals of the nearest training clips in the space of M1(h)."""
     module = load(str(base / "stage2" / BEST))
     with torch.inference_mode():
         batch = ClipDataset(store, module.modalities)[torch.arange(len(store.clips))]
         space = module.network(module.encode(batch), batch.present).double().numpy()
-    plain = {on: fitted(on) for on in ("validation", "test")}
+    sources, train, held_out = _sources(store), rows["train"], rows["validation"]
     head = fit_retrieval_head(
         space[train],
         residuals,
         sources[train],
         space[held_out],
         plain["validation"],
-        labels[held_out],
+        np.array([store.clips[i].traits for i in held_out]),
         sources[held_out],
     )
-    corrected = {on: head.correct(space[rows[on]], plain[on], sources[rows[on]]) for on in plain}
+    return {on: head.correct(space[rows[on]], plain[on], sources[rows[on]]) for on in JUDGED}
 
-    def system(scores: dict[str, np.ndarray]) -> System:
-        return System(*([table_of(store, rows[on], labels, scores[on])] for on in ("test", "validation")))
 
-    both = [tables[BASELINE], tables["stage 2 again"]]
-    mean = System(
-        *(
-            [replace(side[0][0], predicted=np.mean([s[0].predicted for s in side], axis=0))]
-            for side in ([s.test for s in both], [s.validation for s in both])
-        )
-    )
-    return {"ridge": system(plain), "retrieval": system(corrected), "mean of two stage 2": mean}
+def _sources(store: Store) -> np.ndarray:
+    return np.array([clip.source for clip in store.clips])
+
+
+def _of(system: System) -> dict[str, np.ndarray]:
+    """Scores (N, 5) of a system on the splits that are judged."""
+    assert system.validation is not None
+    return {"test": system.test[0].predicted, "validation": system.validation[0].predicted}
+
+
+def system_of(store: Store, rows: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]) -> System:
+    """A system, of its (N, 5) scores on the splits that are judged."""
+    labels = np.array([clip.traits for clip in store.clips])
+    return System(*([table_of(store, rows[on], labels, scores[on])] for on in JUDGED))
+
+
+def class_edges(labels: np.ndarray) -> np.ndarray:
+    """Labels (5, T) at which the six classes of the class-balanced figure meet, of (N, T) training labels."""
+    mean, sd = trait_statistics(labels)
+    return mean + EDGES[:, None] * sd
+
+
+def class_balanced(scores: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """1-MAE of each trait, (T,), in which every class of labels counts alike."""
+    classes = (labels >= edges[:, None]).sum(axis=0)
+    errors = np.abs(scores - labels)
+    in_class = np.array([classes == k for k in range(len(edges) + 1)])
+    with np.errstate(invalid="ignore"):  # a class without a clip does not count
+        means = (in_class * errors).sum(axis=1) / in_class.sum(axis=1)
+    return np.asarray(1 - np.nanmean(means, axis=0))
 
 
 def out_of_fold(x: np.ndarray, labels: np.ndarray, sources: np.ndarray, strength: float) -> np.ndarray:
@@ -153,14 +194,16 @@ def table_of(store: Store, rows: np.ndarray, labels: np.ndarray, scores: np.ndar
 def figures(systems: Mapping[str, System], train_labels: np.ndarray) -> dict[str, dict[str, float]]:
     """Figures of each system, low and high at the spread of the first; undefined for one without a spread."""
     statistics, even, found = trait_statistics(train_labels), at_equal_spread(systems), {}
+    edges = class_edges(train_labels)
     for arm, system in systems.items():
-        raw = score(system.test[0], statistics, resamples=0).values
+        table = system.test[0]
+        raw = score(table, statistics, resamples=0).values
         none = {"low": [np.nan], "high": [np.nan]}
         scaled = score(even[arm][0], statistics, resamples=0).values if arm in even else none
         found[arm] = {
             "1-MAE": float(raw["1-MAE"][-1]),
-            "R2": float(raw["R2"][-1]),
-            "R2 openness": float(raw["R2"][4]),
+            "R2 openness": float(raw["R2"][AGREEMENT_TRAIT]),
+            "class-balanced": float(class_balanced(table.predicted, table.true, edges).mean()),
             "low": float(scaled["low"][-1]),
             "high": float(scaled["high"][-1]),
         }
@@ -177,21 +220,36 @@ def train(folder: Path, store: Path, seed: int, units: Iterable[Unit]) -> Path:
 
 def record(world: str, n_clips: int, seed: int, folder: Path) -> dict[str, dict[str, float]]:
     """Train all arms on one draw of clips; their figures on its test clips."""
-    drawn, made = synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world]), units()
+    planted = WORLDS[world]
+    drawn, made = synthetic_features(n_clips, seed, grouped=True, planted=planted), units(world)
     path = write_store(folder, drawn)
     base, store = train(folder, path, seed, made.values()), Store.open(path)
     tables = {
-        arm: System(*([read_predictions(base / unit.name / f"predictions_{on}.csv")] for on in ("test", "validation")))
+        arm: System(*([read_predictions(base / unit.name / f"predictions_{on}.csv")] for on in JUDGED))
         for arm, unit in made.items()
         if unit.config != "stage3" and not arm.startswith("stage1")
     }
-    tables |= computed_arms(store, base, tables)
-    del tables["stage 2 again"]
     split = np.array([clip.split for clip in store.clips])
+    rows = {on: np.flatnonzero(split == on) for on in ("train", *JUDGED)}
     labels = np.array([clip.traits for clip in store.clips])
-    best = best_scores(drawn.cues, CUE_SHARE, WORLDS[world], ["audio", "visual", "text"]).clip(0, 1)
-    sides = [[table_of(store, np.flatnonzero(split == on), labels, best[split == on])] for on in ("test", "validation")]
-    return figures({BASELINE: tables[BASELINE], **tables, "ceiling": System(*sides)}, labels[split == "train"])
+    tables |= computed_arms(store, rows, base, tables)
+    del tables[AGAIN]
+    tables[CEILING] = system_of(store, rows, ceiling(drawn, planted, labels[rows["train"]], rows, world))
+    return figures({BASELINE: tables[BASELINE], **tables}, labels[rows["train"]])
+
+
+def ceiling(
+    drawn: SyntheticFeatures, planted: Planted, labels: np.ndarray, rows: Mapping[str, np.ndarray], world: str
+) -> dict[str, np.ndarray]:
+    """Scores of the Bayes predictor; on *extremes* of that in which every class of labels counts alike."""
+    if world == "extremes":
+        edges = class_edges(labels)
+        classes = (labels >= edges[:, None]).sum(axis=0)
+        weights = np.array([1 / (classes == k).mean(axis=0) for k in range(len(edges) + 1)])
+        best = best_balanced_scores(posterior(drawn.cues, CUE_SHARE, planted, MODALITIES), edges, weights)
+    else:
+        best = best_scores(drawn.cues, CUE_SHARE, planted, MODALITIES)
+    return {on: best[rows[on]].clip(0, 1) for on in JUDGED}
 
 
 def tables(records: dict[str, list[dict]]) -> str:
@@ -200,9 +258,9 @@ def tables(records: dict[str, list[dict]]) -> str:
     for world, found in records.items():
         arms = [arm for arm in found[0] if arm != BASELINE]
         values = {arm: {m: np.array([r[arm][m] for r in found]) for m in found[0][arm]} for arm in found[0]}
-        base, ceiling = values[BASELINE], values["ceiling"]
+        base, ceiling = values[BASELINE], values[CEILING]
         p = [float(stats.ttest_rel(values[arm]["1-MAE"], base["1-MAE"]).pvalue) for arm in arms]
-        metric = "R2 openness" if world == "agreement" else "1-MAE"
+        metric = WAY.get(world, "1-MAE")
         rows = [
             [BASELINE, number(float(base["1-MAE"].mean())), "", "", "", "", number(float(base[metric].mean()), 3), ""]
         ]
@@ -250,7 +308,7 @@ def study(
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--out", default=out, help="Folder; what is complete in it is not trained again.")
-    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--clips", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -40,7 +40,7 @@ class SyntheticFeatures:
     present: dict[str, npt.NDArray[np.bool_]]
     """Modality to (N,): whether the clip has it."""
     cues: dict[str, FloatArray]
-    """Modality to (N, 5): what is behind its features, for :func:`apt_lightning.data.synthetic.planted.best_scores`."""
+    """Modality to (N, 5): what is behind its features, for :func:`apt_lightning.data.synthetic.ceiling.best_scores`."""
 
 
 def synthetic_features(

@@ -112,8 +112,8 @@ def draw_latents(
     Args:
         source: (N,) source number of each clip.
         rng: Source of randomness.
-        cue_share: Modality to the share of its cues' variance that is the trait, 0 to 1. A linear reader of
-            the cues of one modality can reach this R² and no more.
+        cue_share: Modality to the share of its cues' variance that is the trait, 0 to 1, without controls. A linear
+            reader of the cues of one modality can reach this R² and no more.
         planted: Positive controls.
 
     Returns:
@@ -133,7 +133,7 @@ def draw_latents(
     interview = INTERVIEW_MEAN + INTERVIEW_SD * interview
     cues = {
         modality: np.sqrt(share) * traits + np.sqrt(1 - share) * _correlated(source, rng, np.full(5, CUE_NOISE_ICC))
-        for modality, share in cue_share.items()
+        for modality, share in planted.cue_share(cue_share).items()
     }
     planted.change(cues, traits, own)
     return Latents(traits, labels, np.clip(np.round(interview * INTERVIEW_STEPS) / INTERVIEW_STEPS, 0, 1), cues)

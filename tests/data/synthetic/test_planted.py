@@ -9,8 +9,9 @@ from apt_lightning.common.errors import UsageError
 from apt_lightning.data.collection.official import CORRELATION, MEAN, SD
 from apt_lightning.data.synthetic import synthetic_features
 from apt_lightning.data.synthetic.build import plan_clips
+from apt_lightning.data.synthetic.ceiling import best_balanced_scores, best_scores, posterior
 from apt_lightning.data.synthetic.latents import CUE_SHARE, draw_latents
-from apt_lightning.data.synthetic.planted import AGREEMENT_TRAIT, FEW, Planted, best_scores
+from apt_lightning.data.synthetic.planted import AGREEMENT_TRAIT, CLEAR, FEW, Planted
 
 N = 40_000
 CONTROLS = {
@@ -47,7 +48,6 @@ def test_controls_leave_all_else_as_it_was():
     for planted in (CONTROLS["agreement"], CONTROLS["shared"]):
         changed = drawn(planted, 500)
         np.testing.assert_array_equal(plain.labels, changed.labels)
-        np.testing.assert_array_equal(plain.cues["visual"][:, :4], changed.cues["visual"][:, :4])
         np.testing.assert_array_equal(plain.cues["text"][:, :4], changed.cues["text"][:, :4])
         assert (plain.cues["audio"] != changed.cues["audio"]).any()
     first, second = (plan_clips(None, 40, 0, 5.0, planted=p) for p in (Planted(), CONTROLS["all"]))
@@ -72,7 +72,8 @@ def test_shared_errors_make_the_picture_a_better_teacher_than_the_labels():
     latents = drawn(Planted(shared=0.3))
     picture, voice, label = latents.cues["visual"][:, 0], latents.cues["audio"][:, 0], latents.traits[:, 0]
     assert np.corrcoef(voice, picture)[0, 1] == pytest.approx(np.sqrt(0.3), abs=0.02)
-    assert np.corrcoef(voice, label)[0, 1] == pytest.approx(np.sqrt(0.3 * CUE_SHARE["visual"]), abs=0.02)
+    assert np.corrcoef(picture, label)[0, 1] == pytest.approx(np.sqrt(CLEAR), abs=0.02)
+    assert np.corrcoef(voice, label)[0, 1] == pytest.approx(np.sqrt(0.3 * CLEAR), abs=0.02)
     assert latents.cues["audio"].std(axis=0) == pytest.approx(np.ones(5), abs=0.02)
 
 
@@ -111,6 +112,26 @@ def test_nothing_in_the_cues_tells_the_ceilings_error(name, keep):
         terms = functions * column[:, None]
         z = terms.mean(axis=0) / (terms.std(axis=0) / np.sqrt(N) + 1e-12)
         assert np.abs(z).max() < 4.7  # of a few hundred
+
+
+@pytest.mark.parametrize("name", ["none", "extremes", "all"])
+def test_nothing_in_the_cues_tells_the_balanced_ceilings_weighted_error(name):
+    """The score is the least weighted square exactly if the weighted error is orthogonal to what is read."""
+    planted, keep = CONTROLS[name], ["audio", "visual"]
+    latents = drawn(planted, seed=9)
+    labels = MEAN + SD * latents.traits
+    bounds = MEAN + SD * np.array([[-1.5], [0.2], [1.0]])
+    weights = np.array([[8.0] * 5, [1.0] * 5, [2.0] * 5, [5.0] * 5])
+    scores = best_balanced_scores(posterior(latents.cues, CUE_SHARE, planted, keep), bounds, weights)
+    error = weights[(labels[None] >= bounds[:, None]).sum(axis=0), np.arange(5)] * (labels - scores)
+    read = np.hstack([latents.cues[modality] for modality in keep])
+    functions = np.hstack([np.ones((N, 1)), read, read**2, np.tanh(read), np.abs(scores - MEAN), scores**3])
+    for column in error.T:
+        terms = functions * column[:, None]
+        z = terms.mean(axis=0) / (terms.std(axis=0) / np.sqrt(N) + 1e-12)
+        assert np.abs(z).max() < 4.5
+    even = best_balanced_scores(posterior(latents.cues, CUE_SHARE, planted, keep), bounds, np.ones((4, 5)))
+    np.testing.assert_allclose(even, best_scores(latents.cues, CUE_SHARE, planted, keep), atol=1e-12)
 
 
 def test_features_hold_their_cues_and_correlation_is_kept():
