@@ -56,7 +56,7 @@ STAGE2 = {
     "balanced MSE, linear path": (*BALANCED, LINEAR),
     "density weights": (f"{TERMS}density_weighted=true",),
 }
-JOINT = (*SHORT, "--data.num_workers=0", "--model.encoder_batch=null")
+JOINT = (*SHORT[1:], "--patience=10", "--data.num_workers=0", "--model.encoder_batch=null")
 SCRATCH = ("--model.start_ckpt=null", "--model.encoder_rate=1", "--model.head_epochs=0")
 RANKED = ("--model.metric.kind=rank_n_contrast", "--model.metric.pairs=across", "--model.metric.other_sources=true")
 JOINTS = {
@@ -296,6 +296,7 @@ def study(
     worlds: Iterable[str],
     record: Callable[[str, int, int, Path], dict],
     tables: Callable[[dict[str, list[dict]]], str],
+    n_clips: int = 10_000,
 ) -> None:
     """Run a study of worlds by seeds from the command line, and print its tables; what is complete is kept.
 
@@ -305,10 +306,11 @@ def study(
         worlds: Their names.
         record: World, number of clips, seed and an empty folder to figures.
         tables: World to the figures of its seeds, to text.
+        n_clips: Clips a set unless ``--clips`` says otherwise.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--out", default=out, help="Folder; what is complete in it is not trained again.")
-    parser.add_argument("--clips", type=int, default=10_000)
+    parser.add_argument("--clips", type=int, default=n_clips)
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
