@@ -28,8 +28,8 @@ _NAMES = {
         *("bell_sigma", "bell_gamma", "balanced_noise"),
     ),
     _WEIGHT: (
-        *("weight_decay", "margin", "label_noise", "mixup", "unimodal_weight", "metric_weight", "head_epochs"),
-        *("mae_weight", "mse_weight", "bell_weight", "ccc_weight", "balanced_weight", "num_workers", "seed"),
+        *("weight_decay", "margin", "label_noise", "unimodal_weight", "metric_weight", "head_epochs"),
+        *("mae_weight", "mse_weight", "bell_weight", "balanced_weight", "num_workers", "seed"),
     ),
     _SIMILARITY: ("base",),
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.ranges import check_ranges
-from apt_lightning.losses.imbalance import balanced_mse, density_weights, discordance, label_bins
+from apt_lightning.losses.balanced_mse import balanced_mse
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,10 @@ class RegressionTerms:
     """Width sigma of the bell, in label units."""
     bell_gamma: float = 300.0
     """Height gamma of the bell."""
-    ccc_weight: float = 0.0
-    """Weight of 1 - CCC over the batch; with ``mse_weight`` and ``bell_weight`` 0 this is CCC + L1."""
     balanced_weight: float = 0.0
     """Weight of the balanced MSE."""
     balanced_noise: float = 0.1
     """Standard deviation of the scores' error that it assumes, in label units."""
-    density_weighted: bool = False
-    """Weigh the three terms of each label by the density of the training labels (LDS)."""
 
     def __post_init__(self) -> None:
         check_ranges(vars(self), "model.loss")
@@ -58,18 +54,9 @@ class RegressionLoss(nn.Module):
         tensor(0.2400)
     """
 
-    density: Tensor | None
-    """(5, BINS) weight of a label in each bin; None for equal weights."""
-
     def __init__(self, terms: RegressionTerms = RegressionTerms()) -> None:
         super().__init__()
         self.terms = terms
-        self.register_buffer("density", None, persistent=False)  # of use in training only
-
-    def set_labels(self, traits: Tensor) -> None:
-        """Take the (N, 5) labels of the training split, whose density weighs labels if the terms say so."""
-        if self.terms.density_weighted:
-            self.density = density_weights(traits).float()
 
     def forward(self, scores: Tensor, traits: Tensor) -> Tensor:
         """Compute the loss.
@@ -89,11 +76,7 @@ class RegressionLoss(nn.Module):
         # expm1 keeps the digits that 1 - exp(-1e-6) would lose.
         bell = -self.terms.bell_gamma * torch.expm1(-square / (2 * self.terms.bell_sigma**2))
         loss = self.terms.mae_weight * error.abs() + self.terms.mse_weight * square + self.terms.bell_weight * bell
-        if self.density is not None:
-            loss = loss * self.density.to(loss).gather(1, label_bins(traits).T).T
         total = loss.sum() / labelled.sum().clamp(min=1)
-        if self.terms.ccc_weight:
-            total = total + self.terms.ccc_weight * discordance(scores, traits)
         if self.terms.balanced_weight:
             total = total + self.terms.balanced_weight * balanced_mse(scores, traits, self.terms.balanced_noise)
         return total

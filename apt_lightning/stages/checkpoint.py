@@ -19,7 +19,7 @@ from apt_lightning.stages.export.folder import CONFIG, read_model
 from apt_lightning.stages.find import find_checkpoint
 from apt_lightning.stages.names import command_of, fits, is_stage
 from apt_lightning.stages.plain_file import PlainFileError, read_plain
-from apt_lightning.stages.upgrade import upgrade
+from apt_lightning.stages.upgrade import drop_settings, upgrade
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -120,6 +120,7 @@ def read_checkpoint(path: str | os.PathLike[str], *stages: str) -> dict[str, Any
     hparams = content.get("hyper_parameters")
     if not isinstance(metadata.get("networks"), dict) or not isinstance(hparams, dict):
         raise CheckpointError(f"{path} does not say what its networks are; make it again with {hint}")
+    drop_settings(hparams)
     hparams = {str(key): value for key, value in hparams.items() if not str(key).startswith("_")}
     content["hyper_parameters"] = {k: None if k in PATHS else value for k, value in hparams.items()}
     try:

@@ -8,9 +8,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from apt_lightning.common.batch import Batch
 from apt_lightning.common.ranges import check_ranges
-from apt_lightning.losses.c_mixup import mix
 from apt_lightning.losses.regression import RegressionTerms
 from apt_lightning.networks import FusionNet, ModalityEncoders, build
 from apt_lightning.stages.joining import JoiningModule
@@ -29,7 +27,6 @@ class FusionModule(JoiningModule):
         linear_path: Let p read the inputs of M1 too, by weights that start at the ridge solution; those of M1's
             output start at 0.
         modality_dropout: Chance in training that a modality of a clip counts as missing; at least one stays.
-        mixup: Bandwidth, in label units, of C-Mixup on the features across sources; 0 for none (the paper).
         head_scale: Factor on the initial weights of p; ours, 1 for the paper's Kaiming-normal as it stands.
         loss: Weights of L_mae, L_mse and L_bell, and shape of the bell.
         lr: Initial learning rate.
@@ -57,7 +54,6 @@ class FusionModule(JoiningModule):
         hidden_dims: list[int] = [1024, 512],  # noqa: B006  (plain data for jsonargparse; never changed)
         linear_path: bool = False,
         modality_dropout: float = 0.0,
-        mixup: float = 0.0,
         head_scale: float = 0.1,
         loss: RegressionTerms = RegressionTerms(),  # noqa: B008  (frozen)
         lr: float = 1e-3,
@@ -66,7 +62,6 @@ class FusionModule(JoiningModule):
         upstream: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(loss, modality_dropout, lr, final_lr, weight_decay)
-        self.mixup = mixup
         self.save_hyperparameters(ignore="loss")
         self.save_hyperparameters({"loss": asdict(loss)})  # plain data
         check_ranges(self.hparams)
@@ -95,14 +90,6 @@ class FusionModule(JoiningModule):
     @override
     def networks(self) -> dict[str, Any]:
         return {**self.hparams["upstream"], "network": self.specification}
-
-    @override
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.mixup:
-            sources = self.data.source_numbers.to(batch.positions.device)[batch.positions]
-            features, traits = mix(self.encode(batch), batch.traits, batch.present, sources, self.mixup)
-            batch = batch._replace(features=features, traits=traits)
-        return super().training_step(batch, batch_idx)
 
     @override
     def fillers(self, features: Tensor, present: Tensor) -> Tensor:

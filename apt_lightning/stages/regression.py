@@ -70,7 +70,6 @@ class RegressionModule(BaseModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":
-            self.loss.set_labels(torch.from_numpy(self.data.labels[self.data.positions("train")]))
             with torch.no_grad():
                 self.head.bias.copy_(self.trait_mean)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of format 1, brought into today's form: names of stages, kinds of networks, grouped settings."""
+"""Checkpoints of earlier versions, brought into today's form: names of stages, kinds of networks, settings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ _STAGES = {name: stage1(name) for name in ("audio", "visual", "text")} | {
 _TERMS = ("mae_weight", "mse_weight", "bell_weight", "bell_sigma", "bell_gamma")
 _OF_STAGE4 = ("fusion_ckpt", "siamese_ckpt", "missing_embedding", "normalize_embeddings", "embeddings")
 """Settings that stage 2 had too, while one class stood for both."""
+
+_GONE = {"mixup", "ccc_weight", "density_weighted"}
+"""Settings of training that docs/benchmark.md found useless; the networks do not depend on them."""
+
+
+def drop_settings(hparams: dict[Any, Any]) -> None:
+    """Take settings that are no longer there out of a checkpoint's, in place."""
+    for part in (hparams, hparams.get("loss")):
+        if isinstance(part, dict):
+            for name in _GONE & part.keys():
+                del part[name]
 
 
 def upgrade(content: dict[Any, Any]) -> None:
