@@ -1,4 +1,4 @@
-"""What earns its place: joint training, metric losses, mixing, training for few extremes (``make benchmark``).
+"""What earns its place: joint training, metric losses, training for few extremes (``make benchmark``).
 
 The plan is in docs/benchmark.md. Every seed is a new draw of clips and new weights; what is complete is kept.
 """
@@ -50,11 +50,8 @@ TERMS = "--model.loss."
 BALANCED = (*(f"{TERMS}{term}_weight=0" for term in ("mae", "mse", "bell")), f"{TERMS}balanced_weight=1")
 STAGE2 = {
     "linear path": (LINEAR,),
-    "C-Mixup": ("--model.mixup=0.1",),
-    "CCC + L1": (f"{TERMS}mse_weight=0", f"{TERMS}bell_weight=0", f"{TERMS}ccc_weight=1"),
     "balanced MSE": BALANCED,
     "balanced MSE, linear path": (*BALANCED, LINEAR),
-    "density weights": (f"{TERMS}density_weighted=true",),
 }
 JOINT = (*SHORT[1:], "--patience=10", "--data.num_workers=0", "--model.encoder_batch=null")
 SCRATCH = ("--model.start_ckpt=null", "--model.encoder_rate=1", "--model.head_epochs=0")
