@@ -12,7 +12,6 @@ turn into shorter wall time, and which costs nothing where all cores have a clip
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import opensmile
 
 from apt_lightning.data.media.extract import extract_clip
 from apt_lightning.data.media.extraction import ExtractionSettings
+from bench import tell
 from bench.prepare import HEIGHT, N_FRAMES, RATE, WIDTH, bare_calls, write_clip
 
 Call = Callable[[str], object]
@@ -106,11 +106,7 @@ def main() -> None:
             path = str(Path(folder, f"gop{gop}.mp4"))
             write_clip(Path(path), args.seconds, gop, seed=gop)
             figures |= {f"extract/gop {gop}/{name}": row for name, row in measure(calls, path, args.rounds).items()}
-    print(f"\n{'':<38}{'wall ms':>9}{'CPU ms':>9}{'wall / ours':>13}{'CPU / ours':>12}")
-    for name, row in figures.items():
-        print(f"{name:<38}" + "{wall_ms:9.0f}{cpu_ms:9.0f}{wall_ratio:13.2f}{cpu_ratio:12.2f}".format(**row))
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 def measure(calls: dict[str, Call], path: str, rounds: int) -> dict[str, dict[str, float]]:

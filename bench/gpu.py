@@ -8,7 +8,6 @@ that of the profiler over the last steps, utilisation what the driver reports. W
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from itertools import product
 from pathlib import Path
@@ -26,6 +25,7 @@ from apt_lightning.data.loading.datamodule import FirstImpressionsDataModule
 from apt_lightning.stages.base import BaseModule
 from apt_lightning.stages.modality import ModalityModule
 from apt_lightning.training.options import TRAINER_DEFAULTS
+from bench import tell
 from bench.stores import feature_store, media_store
 from bench.train import STAGES, stored_features
 
@@ -117,7 +117,7 @@ def measure(stage: str, variant: str, accelerator: str, steps: int, folder: Path
 
 
 def main() -> None:
-    """Measure every stage and print a table."""
+    """Measure every stage and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", nargs="+", default=[*STAGE1, *STAGES])
     parser.add_argument("--clips", type=int, default=6000, help="Training clips.")
@@ -130,7 +130,6 @@ def main() -> None:
         return
     quiet()
     print(torch.cuda.get_device_name() if args.accelerator == "gpu" else "CPU", f"torch {torch.__version__}")
-    print(f"{'':<16}{'':<15}{'clips/s':>10}{'utilisation':>13}{'in kernels':>12}{'peak MiB':>10}")
     figures = {}
     with TemporaryDirectory() as made:
         folder = Path(made)
@@ -140,14 +139,8 @@ def main() -> None:
         for stage, variant in product(args.stages, VARIANTS):
             if "compiled" in variant and stage != "stage 1 visual":
                 continue  # the other stages have no large network in training
-            row = figures[f"gpu/{stage} {variant}"] = measure(stage, variant, args.accelerator, args.steps, folder)
-            print(
-                f"{stage:<16}{variant:<15}{row['clips_per_second']:>10.0f}{row['utilisation']:>12.0f}%"
-                f"{row['kernel_share']:>12.0%}{row['peak_mib']:>10.0f}",
-                flush=True,
-            )
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+            figures[f"gpu/{stage} {variant}"] = measure(stage, variant, args.accelerator, args.steps, folder)
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

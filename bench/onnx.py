@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from apt_lightning.common.batch import Inputs
-from apt_lightning.stages.export.graph import TraitGraph, _draw, write_onnx
+from apt_lightning.stages.export.graph import TraitGraph, drawn_inputs, write_onnx
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.scorer import Scorer
 from bench import tell
@@ -51,7 +51,7 @@ def per_second(scorer: Scorer, file: Path, batch: int, rounds: int) -> dict[str,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    present, inputs = _draw(scorer, batch)
+    present, inputs = drawn_inputs(scorer, batch)
     present = torch.ones_like(present)
     given = fed(TraitGraph(scorer).input_names, present, inputs)
     taken = []
@@ -72,7 +72,7 @@ def per_second(scorer: Scorer, file: Path, batch: int, rounds: int) -> dict[str,
 def differences(scorer: Scorer, file: Path) -> dict[str, float]:
     """Modalities that are there to the largest difference of a trait."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    present, inputs = _draw(scorer, 4 * 2 ** len(scorer.modalities))
+    present, inputs = drawn_inputs(scorer, 4 * 2 ** len(scorer.modalities))
     found = session.run(None, fed(TraitGraph(scorer).input_names, present, inputs))[0]
     gaps = np.abs(found - by_torch(scorer, present, inputs).numpy()).max(axis=1)
     largest: dict[str, float] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import statistics
 import subprocess
@@ -25,6 +24,8 @@ import av
 import numpy as np
 import opensmile
 from PIL import Image
+
+from bench import tell
 
 N_FRAMES, HEIGHT, WIDTH, RATE = 6, 140, 248, 44_100
 
@@ -146,10 +147,8 @@ def main() -> None:
         clips = sorted(str(path) for path in folder.glob("*.mp4"))
         rounds = [measure(clips, data, Path(scratch, f"store{i}"), args.workers) for i in range(args.rounds)]
     figures = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
-    print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
     print("ratios of the rounds: " + ", ".join(f"{row['ratio']:.3f}" for row in rounds))
-    if args.json:
-        Path(args.json).write_text(json.dumps({f"prepare/{args.clips} clips": figures}, indent=1) + "\n")
+    tell({f"prepare/{args.clips} clips": figures}, args.json)
 
 
 def measure(clips: list[str], data: Path, store: Path, workers: int) -> dict[str, float]:

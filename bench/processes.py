@@ -9,7 +9,6 @@ step; the clock starts after the first step.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import tell
 from bench.prepare import write_set
 from bench.stores import media_store
 
@@ -118,11 +118,7 @@ def main() -> None:
         },
         "processes/stage 1 visual": {"one": one_speed, "two": two_speed, "speedup": two_speed / one_speed},
     }
-    print(f"prepare, {args.clips} clips: {one:.1f} s, two processes {two:.1f} s: {one / two:.2f} times as fast,")
-    print(f"  {steady:.2f} without start-up; two that share nothing, not even the clips: {ceiling:.2f}")
-    print(f"stage 1 visual: {one_speed:.2f} clips/s, two processes {two_speed:.2f}: {two_speed / one_speed:.2f} times")
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

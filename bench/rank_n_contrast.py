@@ -7,16 +7,15 @@ give the same loss.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from apt_lightning.losses import RankNContrastLoss
+from bench import tell
 
 
 def authors_form(embeddings: Tensor, labels: Tensor, temperature: float = 2.0) -> Tensor:
@@ -44,7 +43,6 @@ def main() -> None:
     torch.set_num_threads(1)
     figures: dict[str, dict[str, float]] = {}
     forms: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ours": RankNContrastLoss(), "authors": authors_form}
-    print("".join(f"{name:>13}" for name in ("B", "ours, ms", "authors, ms", "ratio")))
     for clips in args.clips:
         rng = np.random.default_rng(clips)
         labels = torch.tensor(rng.uniform(0, 1, (clips, 5)), dtype=torch.float32).repeat(2, 1)
@@ -62,9 +60,7 @@ def main() -> None:
         ours, authors = (1000 * float(np.median(times[name])) for name in forms)
         ratio = float(np.median(np.divide(times["authors"], times["ours"])))
         figures[f"rank_n_contrast/loss B={clips}"] = {"ms": ours, "authors_ms": authors, "ratio": ratio}
-        print("".join(f"{x:>13}" for x in (clips, f"{ours:.1f}", f"{authors:.1f}", f"{ratio:.1f}")), flush=True)
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

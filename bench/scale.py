@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import tell
 from bench.stores import feature_store
 
 
@@ -65,10 +66,8 @@ def main() -> None:
             feature_store(Path(folder), n, 1000)
             command = [sys.executable, "-m", "bench.scale", "--one", str(n), folder, "--epochs", str(args.epochs)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        figures[f"scale/{n}"] = row = json.loads(output.splitlines()[-1])
-        print(f"{n:>8} clips  " + "  ".join(f"{key} {value:.1f}" for key, value in row.items()))
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+        figures[f"scale/{n}"] = json.loads(output.splitlines()[-1])
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ rows as queries and all rows as reference, with the same classes, mining and den
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.losses import ReferenceMultiSimilarityLoss, TraitMultiSimilarityLoss
+from bench import tell
 
 # Of the official training labels (EXT NEU AGR CON OPE).
 MEAN = [0.476146, 0.520286, 0.548181, 0.522731, 0.566281]
@@ -88,8 +88,6 @@ def main() -> None:
     parser.add_argument("--json", help="Write the figures here.")
     args = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
-    head = ("B", "threads", "ours, ms", "library, ms", "ratio", "ours, MiB", "library, MiB")
-    print("".join(f"{name:>13}" for name in head))
     for clips in args.clips:
         # A new process for each, which has no freed memory to use again.
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -106,10 +104,7 @@ def main() -> None:
                 "mib": memory["ours"],
                 "library_mib": memory["library"],
             }
-            row = (f"{ours:.2f}", f"{library:.2f}", f"{ratio:.1f}", *(f"{mib:.1f}" for mib in memory.values()))
-            print("".join(f"{cell:>13}" for cell in (clips, threads, *row)), flush=True)
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apt_lightning.networks.recurrent import BidirectionalGRU
+from bench import tell
 
 WORDS = (43, 14)
 """Mean and deviation of the words of a clip of First Impressions, at most 80."""
@@ -44,7 +43,6 @@ def main() -> None:
 
     figures = {}
     print(f"{torch.get_num_threads()} threads, median of {args.rounds}")
-    print(f"{'':<28}{'two, ms':>10}{'packed, ms':>12}{'ratio':>8}")
     for size in (1, 32, 128):
         length = torch.normal(*map(float, WORDS), (size,)).round().long().clamp(1, 80)
         vectors = torch.randn(size, int(length.max()), 300)
@@ -56,9 +54,7 @@ def main() -> None:
             two, one = np.median(pairs, axis=0) * 1e3
             name = f"{size} clips, {'with backward' if backward else 'forward'}"
             figures[f"text/{name}"] = {"ms": float(two), "packed_ms": float(one), "ratio": float(one / two)}
-            print(f"{name:<28}{two:>10.2f}{one:>12.2f}{one / two:>8.2f}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Paper sizes with a frozen ResNet-50 in every checkpoint, cached random features;
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from apt_lightning.stages.fusion import FusionModule
 from apt_lightning.stages.siamese import SiameseModule
 from apt_lightning.training.callbacks import AtomicCheckpointIO, EpochTable, ResumePoint, best_checkpoint
 from apt_lightning.training.options import TRAINER_DEFAULTS
+from bench import tell
 from bench.stores import feature_store
 
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -144,7 +144,6 @@ def main() -> None:
     print(
         f"{args.clips} training clips, {args.epochs} epochs, {torch.get_num_threads()} threads, median of {args.rounds}"
     )
-    print(f"{'':<10}{'apt, s':>10}{'bare, s':>10}{'ratio':>8}")
     rows = {
         **seconds,
         "together": [tuple(map(sum, zip(*r, strict=True))) for r in zip(*seconds.values(), strict=True)],
@@ -153,9 +152,7 @@ def main() -> None:
         ours, theirs = np.median(pairs, axis=0)
         ratio = float(np.median([a / b for a, b in pairs]))
         figures[f"train/{name}"] = {"seconds": float(ours), "bare_seconds": float(theirs), "ratio": ratio}
-        print(f"{name:<10}{ours:>10.2f}{theirs:>10.2f}{ratio:>8.2f}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    tell(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_train_compares_every_stage_with_a_bare_loop(tmp_path):
 
 @pytest.mark.slow
 def test_scale_gpu_and_processes_run_on_a_processor(tmp_path):
-    assert "300 clips" in run("bench.scale", "--sizes", "300", "--epochs=1")
+    assert "scale/300" in run("bench.scale", "--sizes", "300", "--epochs=1")
     stages = ["stage 1 audio", "stage 1 text", "stage 2"]
     said = run("bench.gpu", "--accelerator=cpu", "--clips=300", "--steps=1", "--stages", *stages)
     assert all(stage in said for stage in stages)

@@ -151,7 +151,7 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
             "the model reads features of pretrained encoders, which no ONNX is made of: leave out `--onnx`"
         )
     graph = TraitGraph(scorer).eval()
-    present, inputs = _draw(scorer, 3)
+    present, inputs = drawn_inputs(scorer, 3)
     batch = torch.export.Dim("batch")
     shapes: list[dict[int, Any]] = []
     flat: list[Tensor] = []
@@ -181,7 +181,7 @@ def write_onnx(scorer: Scorer, path: Path) -> float:
     return difference
 
 
-def _draw(scorer: Scorer, n_clips: int) -> tuple[Tensor, dict[str, Inputs]]:
+def drawn_inputs(scorer: Scorer, n_clips: int) -> tuple[Tensor, dict[str, Inputs]]:
     """Random inputs of many lengths, and every pattern of missing modalities in turn."""
     generator = torch.Generator().manual_seed(0)
 
@@ -212,7 +212,7 @@ def _draw(scorer: Scorer, n_clips: int) -> tuple[Tensor, dict[str, Inputs]]:
 def _difference(scorer: Scorer, session: Any, names: list[str]) -> float:
     """Largest difference of the graph, on one padded batch, from the model clip by clip and without padding."""
     n_clips = max(CLIPS, 2 ** len(scorer.modalities))
-    present, inputs = _draw(scorer, n_clips)
+    present, inputs = drawn_inputs(scorer, n_clips)
     fed = [present]
     for given in inputs.values():
         fed += [given.values] if given.length is None else [given.values, given.length]
