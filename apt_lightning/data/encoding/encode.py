@@ -29,6 +29,10 @@ from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.sequence_shards import SequenceWriter, done_rows, read_row
 from apt_lightning.data.store.sequences import FeatureSet, clips_of, read_set, set_folder, write_set
 
+NICE = 10
+"""Of the decoding processes beside an encoder on the same cores: its threads wait for one another, so a core taken from
+one of them costs the others too. At this level a decoder still gets a tenth of a core: no clip is late by it."""
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -126,10 +130,11 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
     tasks = {task.name: task for clip in own if (task := _task(clip, take, done, encoding.retry)) is not None}
     words = {clip.name: clip.transcript or "" for clip in own}
     if take.sense == "words":
-        results: Iterator[Result] = (Result(task, "ok", [], "", False) for task in tasks.values())
+        alike = sorted(tasks.values(), key=lambda task: -task.size)  # a batch is padded to its longest
+        results: Iterator[Result] = (Result(task, "ok", [], "", False) for task in alike)
     else:
         workers = worker_count(encoding.workers, encoding.devices)
-        job = PoolJob(asdict(take), extract=encoding.extract, deliver=True)
+        job = PoolJob(asdict(take), extract=encoding.extract, deliver=True, nice=NICE)
         results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
     writer = SequenceWriter(folder / "shards" / str(rank), key)
     shown = bar(len(tasks), encoding.name, "clip", hidden=rank > 0, smoothing=0.1)
@@ -177,7 +182,7 @@ def _task(clip: StoredClip, take: Take, done: dict[str, Row], retry: bool) -> Ta
     if take.sense == "words":
         if not (clip.transcript or "").strip():
             return None
-        task = Task(clip.name, clip.transcript or "", 0)
+        task = Task(clip.name, clip.transcript or "", len(clip.transcript or ""))
     elif clip.path is None:
         return None
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import av
@@ -274,11 +275,14 @@ def picture_faults(pictures: list[Picture]) -> list[tuple[str, str]]:
     """
     if not pictures:
         return []
-    brightest = max(float(np.percentile(picture, 99)) for picture in pictures)
-    if brightest <= BLACK:
-        return [("black-picture", f"99 % of the values are at most {brightest:.0f} of 255")]
+    # The first picture that shows something, and the first that moved, end the search.
+    brightness = (float(np.percentile(picture, 99)) for picture in pictures)
+    dark = list(takewhile(lambda level: level <= BLACK, brightness))
+    if len(dark) == len(pictures):
+        return [("black-picture", f"99 % of the values are at most {max(dark):.0f} of 255")]
     first = pictures[0].astype(np.int16)
-    moved = max((float(np.percentile(np.abs(picture - first), 99.9)) for picture in pictures[1:]), default=np.inf)
-    if moved <= FROZEN:
-        return [("frozen-picture", f"99.9 % of the values change by at most {moved:.0f} of 255")]
+    changes = (float(np.percentile(np.abs(picture - first), 99.9)) for picture in pictures[1:])
+    still = list(takewhile(lambda change: change <= FROZEN, changes))
+    if still and len(still) == len(pictures) - 1:
+        return [("frozen-picture", f"99.9 % of the values change by at most {max(still):.0f} of 255")]
     return []

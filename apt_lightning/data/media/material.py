@@ -114,7 +114,7 @@ def take_clip(
     samples, pictures = np.zeros(0, np.float32), np.zeros((0, 1, 1, 3), np.uint8)
     times: list[float] = []
     with opened(path, name, check_file(path, name)) as container:
-        video, sound, _ = demux(container, name, take.rate)
+        video, sound, _ = demux(container, name, take.rate if take.sense == "sound" else None)
         if take.sense == "sound":
             found = missing(container, "audio")
             if sound is not None:

@@ -30,11 +30,22 @@ def opened(path: str, name: str, head: bytes) -> InputContainer:
         raise ClipError(code, f"{name}: {detail}") from None
 
 
-def demux(container: InputContainer, name: str, rate: int) -> tuple[PictureTrack | None, SoundTrack | None, float]:
-    """Read all packets once; the sound is decoded on the way, the pictures only noted. Also the end of the last."""
+def demux(
+    container: InputContainer, name: str, rate: int | None
+) -> tuple[PictureTrack | None, SoundTrack | None, float]:
+    """Read all packets once; the sound is decoded on the way, the pictures only noted. Also the end of the last.
+
+    Args:
+        container: Of :func:`opened`.
+        name: Name of the clip, for its faults.
+        rate: Samples a second of the sound; None decodes no sound.
+
+    Raises:
+        ClipError: If the sound is too long.
+    """
     film, heard = decodable(container, films(container)), decodable(container, container.streams.audio)
     video = PictureTrack(film[0]) if film else None
-    sound = SoundTrack(heard[0], rate) if heard else None
+    sound = SoundTrack(heard[0], rate) if heard and rate else None
     end = 0.0
     try:
         for packet in container.demux():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.extraction import Extraction
@@ -18,12 +16,27 @@ SCALE = np.float32(32768)
 """Of samples in [-1, 32767/32768], so that they are whole numbers of 16 bits."""
 
 
-def sent(extraction: Extraction) -> Row:
-    """As JSON can hold it: float32 values come through unchanged, samples of speech in 16 bits."""
+def sent(extraction: Extraction) -> tuple[Row, bytes]:
+    """What JSON can hold, and the bytes of an encoder's material, which are too many for it."""
     if isinstance(extraction, Taken):
         samples, pictures = extraction.samples, extraction.pictures
-        arrays = {"samples": _packed(samples), "pictures": _packed(pictures), "shape": pictures.shape}
-        return arrays | {"times": extraction.times, "duration": extraction.duration}
+        about = {"samples": len(samples), "shape": pictures.shape}
+        row = about | {"times": extraction.times, "duration": extraction.duration}
+        return row, samples.tobytes() + pictures.tobytes()
+    return _plain(extraction), b""
+
+
+def received(row: Row, data: bytearray, faults: list[Fault], sha256: str) -> Extraction:
+    """The extraction again, with what its answer says besides."""
+    if "samples" in row:
+        samples = np.frombuffer(data, np.float32, row["samples"])
+        pictures = np.frombuffer(data, np.uint8, offset=samples.nbytes).reshape(row["shape"])
+        return Taken(None, [], row["times"], row["duration"], faults, sha256, samples=samples, pictures=pictures)
+    return _extraction(row, faults, sha256)
+
+
+def _plain(extraction: Extraction) -> Row:
+    """As JSON can hold it: float32 values come through unchanged, samples of speech in 16 bits."""
     speech = extraction.speech
     return {
         "functionals": None if extraction.functionals is None else extraction.functionals.tolist(),
@@ -32,7 +45,7 @@ def sent(extraction: Extraction) -> Row:
         "duration": extraction.duration,
         "start": extraction.start,
         "windows": [
-            sent(window) | {"faults": [[fault.code, fault.detail] for fault in window.faults]}
+            _plain(window) | {"faults": [[fault.code, fault.detail] for fault in window.faults]}
             for window in extraction.windows
         ],
         "parts": extraction.parts and [part if isinstance(part, list) else part.tolist() for part in extraction.parts],
@@ -40,12 +53,7 @@ def sent(extraction: Extraction) -> Row:
     }
 
 
-def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
-    """The extraction again, with what its answer says besides."""
-    if "samples" in row:
-        samples = np.frombuffer(b64decode(row["samples"]), np.float32)
-        pictures = np.frombuffer(b64decode(row["pictures"]), np.uint8).reshape(row["shape"])
-        return Taken(None, [], row["times"], row["duration"], faults, sha256, samples=samples, pictures=pictures)
+def _extraction(row: Row, faults: list[Fault], sha256: str) -> Extraction:
     values = None if row["functionals"] is None else np.array(row["functionals"], np.float32)
     frames = [b64decode(frame) for frame in row["frames"]]
     parts = speech = None
@@ -58,13 +66,9 @@ def received(row: Row, faults: list[Fault], sha256: str) -> Extraction:
         speech = np.frombuffer(b64decode(row["speech"]), "<i2").astype(np.float32) / SCALE
     name = faults[0].clip if faults else ""
     windows = [
-        received(window, [Fault(code, name, detail) for code, detail in window["faults"]], sha256)
+        _extraction(window, [Fault(code, name, detail) for code, detail in window["faults"]], sha256)
         for window in row["windows"]
     ]
     return Extraction(
         values, frames, row["times"], row["duration"], faults, sha256, row["start"], windows, parts, speech
     )
-
-
-def _packed(array: npt.NDArray[Any]) -> str:
-    return b64encode(array.tobytes()).decode()

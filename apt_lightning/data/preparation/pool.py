@@ -59,6 +59,8 @@ class PoolJob:
     """Further arguments of ``extract``."""
     deliver: bool = False
     """Whether to answer with what was extracted; else, without a shard, the clips are only checked."""
+    nice: int = 0
+    """How far the workers stand back, in the kernel's levels, from whoever takes their results on the same cores."""
 
 
 class Result(NamedTuple):
@@ -112,16 +114,24 @@ class _Worker:
         self.send({"name": task.name, "path": task.path, "revision": task.revision})
 
     def answers(self) -> list[Row] | None:
-        """The lines it has sent since, if whole; ``None`` if the process has ended."""
+        """What it has sent since, if whole, each a line and ``data``, the bytes that it says follow the line.
+
+        ``None`` if the process has ended.
+        """
         assert self.process.stdout is not None
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         if not data:
             return None
         self.buffer += data
-        if b"\n" not in data:  # of a long line, looked through once
-            return []
-        *lines, self.buffer = self.buffer.split(b"\n")
-        return [json.loads(line) for line in lines]
+        rows = []
+        while end := self.buffer.find(b"\n") + 1:
+            row = json.loads(self.buffer[:end])
+            whole = end + row["bytes"]
+            if len(self.buffer) < whole:
+                break
+            rows.append(row | {"data": self.buffer[end:whole]})
+            del self.buffer[:whole]
+        return rows
 
     def end(self, grace: float) -> str:
         """End the process and say how it ended: its signal or exit status and the last line it printed.
@@ -259,7 +269,8 @@ class Pool:
             self._replace(worker, GRACE)
             return
         faults = [Fault(code, task.name, detail) for code, detail in row["faults"]]
-        extraction = None if row.get("extraction") is None else received(row["extraction"], faults, row["sha256"])
+        about = row.get("extraction")
+        extraction = None if about is None else received(about, row["data"], faults, row["sha256"])
         yield Result(task, row["status"], faults, row["sha256"], False, extraction)
         if row["last"] or not self._waiting:
             self._replace(worker, GRACE if row["last"] else 0.0)

@@ -82,12 +82,12 @@ def examine(
     return row, usable
 
 
-def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
+def work(job: dict[str, Any], answer: Callable[..., None]) -> None:
     """Serve tasks from standard input until it ends.
 
     Args:
         job: First line of standard input, see :class:`apt_lightning.data.preparation.pool.PoolJob`.
-        answer: Sends one line back.
+        answer: Sends one line back, and bytes that follow it.
     """
     module, function = job["extract"].split(":")
     extract: Extract = partial(getattr(importlib.import_module(module), function), **job["arguments"])
@@ -95,6 +95,7 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
     shard = Path(job["shard"]) if job["shard"] else None
     writer = None if shard is None else ShardWriter(shard, digest(job["settings"]))
     limit_memory(job["memory"])
+    os.nice(job["nice"])
     answer({"ready": True})
     functionals = writer is not None or job["deliver"]
     for number, line in enumerate(sys.stdin):
@@ -113,9 +114,10 @@ def work(job: dict[str, Any], answer: Callable[[Row], None]) -> None:
                 answer({"fatal": f"cannot write {shard}: {error.strerror}"})
                 return
         told = {key: row[key] for key in ("status", "faults", "sha256")} | {"last": last}
+        data = b""
         if job["deliver"] and usable is not None:
-            told["extraction"] = sent(usable)
-        answer(told)
+            told["extraction"], data = sent(usable)
+        answer(told, data)
         if last:
             return
 
@@ -125,10 +127,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = json.loads(sys.stdin.readline())
     die_with(job["parent"])
-    # Decoders and openSMILE may print; the pipe to the parent carries our lines only.
-    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
+    # Decoders and openSMILE may print; the pipe to the parent carries our answers only.
+    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    work(job, lambda row: print(json.dumps(row), file=pipe))
+
+    def answer(row: Row, data: bytes = b"") -> None:
+        pipe.write(json.dumps(row | {"bytes": len(data)}).encode() + b"\n")
+        pipe.write(data)
+        pipe.flush()
+
+    work(job, answer)
 
 
 if __name__ == "__main__":

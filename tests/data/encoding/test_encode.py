@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -17,7 +18,11 @@ from places import HELPERS
 from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.traits import TRAITS
+from apt_lightning.data.encoding import encode as encode_module
 from apt_lightning.data.encoding.encode import _beside
+from apt_lightning.data.encoding.recipe import TAKE
+from apt_lightning.data.media.material import Take, take_clip
+from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store
@@ -93,6 +98,62 @@ def test_words_need_no_media(made):
     found = read_set(made / "sequences" / "text" / "letters")
     assert np.diff(found.offsets).tolist() == [3, 1, 0, 0, 2]
     assert found.values[:3, 0].tolist() == [[1, 1], [4, 1], [6, 0]] and np.isnan(found.times).all()
+
+
+def test_batches_hold_transcripts_of_like_length(made, monkeypatch):
+    import simple_encoder
+
+    lengths = []
+    own = simple_encoder.Words.encode
+
+    def noted(self, batch):
+        lengths.append([len(clip.words) for clip in batch])
+        return own(self, batch)
+
+    monkeypatch.setattr(simple_encoder.Words, "encode", noted)
+    encode(made, "text", "Words", "alike", "--batch", "2")
+    assert lengths == [[13, 11], [8, 5]]
+
+
+def test_pictures_are_taken_without_decoding_the_sound(made, monkeypatch):
+    def unheard(*_):
+        raise AssertionError("the sound was decoded")
+
+    monkeypatch.setattr("apt_lightning.data.media.packets.SoundTrack", unheard)
+    clip = str(Store.open(made).clips[0].path)
+    assert take_clip(clip, "c0.mkv", Take("pictures", side=32, frames=3)).pictures.shape[:2] == (3, 32)
+    with pytest.raises(AssertionError, match="decoded"):
+        take_clip(clip, "c0.mkv", Take("sound"))
+
+
+@pytest.mark.parametrize("sense", ["sound", "pictures"])
+def test_material_comes_through_the_pipe_unchanged(made, sense):
+    take = Take(sense, side=224, frames=12)
+    tasks = [Task(clip.name, str(clip.path), 1) for clip in Store.open(made).clips if clip.name != "c2.mkv"]
+    job = PoolJob(asdict(take), extract=TAKE, deliver=True)
+    found = {result.task.name: result.extraction for result in run_pool(tasks, job, 2, 60)}
+    assert sum(extraction is not None for extraction in found.values()) == (3 if sense == "sound" else 4)
+    for task in tasks:
+        if found[task.name] is not None:
+            here, there = take_clip(task.path, task.name, take).material, found[task.name].material
+            assert np.array_equal(here.samples, there.samples) and np.array_equal(here.pictures, there.pictures)
+            assert here.times == there.times
+
+
+def test_decoders_stand_back_behind_the_encoder(made, monkeypatch):
+    import psutil
+
+    levels = []
+    own = encode_module.run_pool
+
+    def noted(*args):
+        for result in own(*args):
+            levels.extend(child.nice() for child in psutil.Process().children())
+            yield result
+
+    monkeypatch.setattr(encode_module, "run_pool", noted)
+    encode(made, "audio", "Loudness", "behind")
+    assert max(levels) == psutil.Process().nice() + encode_module.NICE
 
 
 def test_values_that_are_no_numbers_are_a_fault(made):
