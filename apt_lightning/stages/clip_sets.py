@@ -18,7 +18,8 @@ from apt_lightning.data.encoding.recipe import NOTHING, TAKE, Recipe, restored
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.loading.sequences import padded
 from apt_lightning.data.media.material import Material, Take, Taken
-from apt_lightning.data.preparation.pool import Pool, PoolJob, Result, Task
+from apt_lightning.data.preparation.child import PoolJob, Task
+from apt_lightning.data.preparation.pool import Pool, Result
 from apt_lightning.data.preparation.share import SECONDS, size_and_time
 from apt_lightning.networks import SequenceEncoder
 

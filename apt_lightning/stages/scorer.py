@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from apt_lightning.common.errors import CheckpointError, ClipError, DataError
 from apt_lightning.common.names import name_form
@@ -19,21 +19,18 @@ from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.pool import Result
 from apt_lightning.data.preparation.share import extracting, in_time
-from apt_lightning.evaluation.training_clips import GRID, UNLIKE, share_below
 from apt_lightning.networks import (
-    FinalNet,
-    FusionNet,
-    ModalityEncoders,
     SequenceEncoder,
 )
 from apt_lightning.stages import explanation
-from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
+from apt_lightning.stages.among_training import among_training
+from apt_lightning.stages.checkpoint import read_stage
 from apt_lightning.stages.clip_inputs import clip_inputs
 from apt_lightning.stages.clip_sets import UNMADE, ClipSets, SetInputs
 from apt_lightning.stages.frozen import encode_inputs
 from apt_lightning.stages.names import STAGE1, STAGE2, STAGE4
 from apt_lightning.stages.scored_like import TrainingExamples
-from apt_lightning.stages.upstream import stage_encoders, stage_network
+from apt_lightning.stages.upstream import scoring_networks
 
 FloatArray = npt.NDArray[np.float64]
 NONE: Mapping[str, Any] = {}
@@ -80,7 +77,7 @@ class Scorer:
         self.metadata = file.metadata
         self.training_clips = file.training_clips
         try:
-            self.encoders, self.network, self.head = _networks(file, torch.device(device))
+            self.encoders, self.network, self.head = scoring_networks(file, torch.device(device))
             mean, sd = file.state["trait_mean"], file.state["trait_sd"]
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path} describes no network of this program: {error}") from None
@@ -165,12 +162,13 @@ class Scorer:
         intervals = self.intervals(values)
         if intervals is not None:
             told["intervals"] = {name: [lower, upper] for name, lower, upper in zip(TRAITS, *intervals, strict=True)}
-        there = zip(self.modalities, features.present[0].tolist(), strict=True)
-        told["modalities"] = [modality for modality, present in there if present]
+        columns = zip(self.modalities, features.present[0], features.features[0], strict=True)
+        there = {name: column.double().cpu().numpy() for name, present, column in columns if present}
+        told["modalities"] = list(there)
         told["notes"] = features.notes
         found = [code for modality in sets.values() for code in modality.faults]
         told["faults"] = list(dict.fromkeys([*(fault.code for fault in extraction.faults), *found]))
-        told |= self._against_training(features, values)
+        told |= among_training(self.training_clips, there, values)
         told["warnings"] += self.sets.warnings
         if explain:
             told["shapley"] = {name: by_trait(values) for name, values in self.shapley(features).items()}
@@ -206,28 +204,6 @@ class Scorer:
             if here
         }
         return explanation.explain(extraction, transcript, there, score, encode)
-
-    def _against_training(self, clip: ClipFeatures, scores: FloatArray) -> dict[str, Any]:
-        """Where a clip lies among the training clips; a warning if it is unlike them, or if that is not known."""
-        training = self.training_clips
-        told: dict[str, Any] = {"distances": {}, "warnings": []}
-        if training is not None:
-            told["higher_than"] = by_trait(np.array(training.higher_than(scores)))
-        for column, name in enumerate(self.modalities):
-            cloud = training.clouds.get(name) if training is not None else None
-            if cloud is None or not clip.present[0, column]:
-                continue
-            far = cloud.distance(clip.features[0, column].double().cpu().numpy())
-            told["distances"][name] = {"distance": round(far, 2), "farther_than": share_below(cloud.distances, far)}
-            if told["distances"][name]["farther_than"] >= UNLIKE:
-                usual = float(cloud.distances[round(UNLIKE * (len(GRID) - 1))])
-                told["warnings"].append(
-                    f"its {name} is unlike the training clips: {far:.1f} from their middle, {UNLIKE:.0%} of them lie"
-                    f" within {usual:.1f}; the scores may mean nothing"
-                )
-        if not told["distances"]:
-            told["warnings"].append("how far it lies from the training clips is not known: the checkpoint does not say")
-        return told
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -315,18 +291,3 @@ class Scorer:
 
         found = shapley(lambda mask: self.scores(clip, mask)[None], len(self.modalities))
         return {name: found.values[0, :, column] for column, name in enumerate(self.modalities)}
-
-
-def _networks(file: StageFile, device: torch.device) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
-    """Rebuild encoders, joining net and head of a checkpoint, in eval mode."""
-    network: FusionNet | FinalNet | None = None
-    if file.stage in (STAGE2, STAGE4):
-        encoders = stage_encoders(file)
-        network = stage_network(file).to(device).eval()
-    else:
-        modality = file.stage.removeprefix(f"{STAGE1}_")
-        weights = {f"encoders.{modality}.{name}": value for name, value in file.weights("encoder").items()}
-        encoders = restore(lambda: ModalityEncoders(file.networks["encoders"]), weights, file.path)
-    width = network.output_dim if network else encoders.output_dim
-    head = restore(lambda: nn.Linear(width, len(TRAITS)), file.weights("head"), file.path)
-    return encoders.to(device).eval(), network, head.to(device).eval()

@@ -1,17 +1,19 @@
-"""Earlier stages as frozen parts of a later one, from their files."""
+"""Networks of earlier stages from their files: the frozen parts of a later one, and all that a score needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from apt_lightning.common.errors import CheckpointError, UsageError
-from apt_lightning.networks import ModalityEncoders, build
+from apt_lightning.common.traits import TRAITS
+from apt_lightning.networks import FinalNet, FusionNet, ModalityEncoders, build
 from apt_lightning.stages.checkpoint import StageFile, read_stage, restore
 from apt_lightning.stages.frozen import weights_hash
-from apt_lightning.stages.names import STAGE3, command_of, stage1
+from apt_lightning.stages.names import STAGE1, STAGE2, STAGE3, STAGE4, command_of, stage1
 
 
 def modality_encoders(checkpoints: Mapping[str, str] | None) -> tuple[dict[str, Any], ModalityEncoders, dict[str, Any]]:
@@ -84,3 +86,20 @@ def check_same_encoders(third: StageFile, encoders: ModalityEncoders) -> None:
             f"{third.path} was trained on other modality checkpoints than stage 2;"
             f" train stage 3 again with `{command_of(STAGE3)}`"
         )
+
+
+def scoring_networks(
+    file: StageFile, device: torch.device
+) -> tuple[ModalityEncoders, FusionNet | FinalNet | None, nn.Linear]:
+    """Rebuild encoders, joining net and head of a checkpoint, in eval mode."""
+    network: FusionNet | FinalNet | None = None
+    if file.stage in (STAGE2, STAGE4):
+        encoders = stage_encoders(file)
+        network = stage_network(file).to(device).eval()
+    else:
+        modality = file.stage.removeprefix(f"{STAGE1}_")
+        weights = {f"encoders.{modality}.{name}": value for name, value in file.weights("encoder").items()}
+        encoders = restore(lambda: ModalityEncoders(file.networks["encoders"]), weights, file.path)
+    width = network.output_dim if network else encoders.output_dim
+    head = restore(lambda: nn.Linear(width, len(TRAITS)), file.weights("head"), file.path)
+    return encoders.to(device).eval(), network, head.to(device).eval()

@@ -7,7 +7,8 @@ from mutants import mutate
 
 from apt_lightning.data.faults import FAULTS
 from apt_lightning.data.media.extraction import ExtractionSettings
-from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
+from apt_lightning.data.preparation.child import PoolJob, Task
+from apt_lightning.data.preparation.pool import run_pool
 from apt_lightning.data.preparation.share import settings_of
 
 

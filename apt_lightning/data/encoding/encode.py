@@ -21,7 +21,8 @@ from apt_lightning.data.encoding.pooling import Pooling
 from apt_lightning.data.encoding.recipe import NOTHING, TAKE, Made, Recipe, recipe
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.material import Material, Take, Taken
-from apt_lightning.data.preparation.pool import PoolJob, Result, Task, run_pool
+from apt_lightning.data.preparation.child import PoolJob, Task
+from apt_lightning.data.preparation.pool import Result, run_pool
 from apt_lightning.data.preparation.share import SECONDS, dealt, limit_reached, size_and_time, worker_count
 from apt_lightning.data.store.index import StoredClip
 from apt_lightning.data.store.reader import Store

@@ -16,8 +16,9 @@ from apt_lightning.data.collection.archives import unpack_data
 from apt_lightning.data.collection.collection import read_collection
 from apt_lightning.data.collection.folder import others_text
 from apt_lightning.data.faults import FAULTS, Fault, Outcome
+from apt_lightning.data.preparation.child import PoolJob, Task
 from apt_lightning.data.preparation.index import index_entries
-from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
+from apt_lightning.data.preparation.pool import run_pool
 from apt_lightning.data.preparation.share import DEFAULTS, Options, settings_of, worker_count
 from apt_lightning.data.store.index import duplicates, needs_row
 from apt_lightning.data.store.reader import Store

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import selectors
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from contextlib import closing
+from typing import NamedTuple
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.faults import Fault
 from apt_lightning.data.media.container import REMEDY
 from apt_lightning.data.media.extraction import Extraction
+from apt_lightning.data.preparation.child import PoolJob, Task, Worker
 from apt_lightning.data.preparation.delivery import received
 from apt_lightning.data.store.rows import Row
 
-MEMORY_LIMIT = 4 << 30
-"""Bytes of address space a worker may use; a clip of 15 s at 1280x720 takes 1.6 GiB, mapped libraries included."""
 ATTEMPTS = 2
 """Times a clip is given to a worker before a dying worker is held against the clip: the first may have been
 killed by something else, such as the kernel short of memory."""
@@ -32,35 +24,6 @@ START = 60.0
 """Seconds that a process may take to start."""
 GRACE = 5.0
 """Seconds that a worker on its way out has before it is killed."""
-
-
-class Task(NamedTuple):
-    """One clip to open."""
-
-    name: str
-    path: str
-    size: int
-    """Bytes of the file."""
-    revision: int = 0
-    """How often this clip has been done before."""
-
-
-@dataclass(frozen=True)
-class PoolJob:
-    """What the workers of a pool do with each clip."""
-
-    settings: dict[str, Any]
-    """Fields of :class:`apt_lightning.data.media.extraction.ExtractionSettings`."""
-    shard: str | None = None
-    """Prefix of the shards' folders, completed by the worker's number; ``None`` stores nothing."""
-    extract: str = "apt_lightning.data.media.extract:extract_clip"
-    memory: int = MEMORY_LIMIT
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of ``extract``."""
-    deliver: bool = False
-    """Whether to answer with what was extracted; else, without a shard, the clips are only checked."""
-    nice: int = 0
-    """How far the workers stand back, in the kernel's levels, from whoever takes their results on the same cores."""
 
 
 class Result(NamedTuple):
@@ -74,84 +37,6 @@ class Result(NamedTuple):
     """Whether the worker was killed or died on the clip, so that nothing of it is in a shard."""
     extraction: Extraction | None = None
     """What was extracted, if the job is to deliver it and any of it can be used."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    job: PoolJob
-    number: int
-    task: Task | None = None
-    since: float = field(default_factory=time.monotonic)
-    ready: bool = False
-    fresh: bool = True
-    """Whether it has had no clip before the one in its hands."""
-    buffer: bytearray = field(default_factory=bytearray)
-
-    def __post_init__(self) -> None:
-        package = str(Path(__file__).parents[3])
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by `end`
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "apt_lightning.data.preparation.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            bufsize=0,
-            # One core a worker is the pool's own plan; Ctrl-C is for the parent, which then ends the workers.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
-            process_group=0,
-        )
-        shard = None if self.job.shard is None else f"{self.job.shard}{self.number}"
-        self.send(asdict(self.job) | {"shard": shard, "parent": os.getpid()})
-
-    def send(self, message: Row) -> None:
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it has died: the end of the other pipe tells
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-
-    def give(self, task: Task) -> None:
-        self.task, self.since = task, time.monotonic()
-        self.send({"name": task.name, "path": task.path, "revision": task.revision})
-
-    def answers(self) -> list[Row] | None:
-        """What it has sent since, if whole, each a line and ``data``, the bytes that it says follow the line.
-
-        ``None`` if the process has ended.
-        """
-        assert self.process.stdout is not None
-        data = os.read(self.process.stdout.fileno(), 1 << 16)
-        if not data:
-            return None
-        self.buffer += data
-        rows = []
-        while end := self.buffer.find(b"\n") + 1:
-            row = json.loads(self.buffer[:end])
-            whole = end + row["bytes"]
-            if len(self.buffer) < whole:
-                break
-            rows.append(row | {"data": self.buffer[end:whole]})
-            del self.buffer[:whole]
-        return rows
-
-    def end(self, grace: float) -> str:
-        """End the process and say how it ended: its signal or exit status and the last line it printed.
-
-        Args:
-            grace: Seconds that a process on its way out has before it is killed.
-        """
-        assert self.process.stdin is not None and self.process.stdout is not None
-        try:
-            code = self.process.wait(grace)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").split("\n")
-        self.errors.close()
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f"{f'signal {-code}' if code < 0 else f'exit status {code}'}{last and f', {last}'}"
 
 
 class Pool:
@@ -178,7 +63,7 @@ class Pool:
         self._again: deque[Task] = deque()
         self._deaths: dict[Task, int] = {}
         self._failed_starts = 0
-        self._live: set[_Worker] = set()
+        self._live: set[Worker] = set()
         self._selector = selectors.DefaultSelector()
         try:
             for number in range(min(workers, len(tasks))):
@@ -208,7 +93,7 @@ class Pool:
         while self._live:
             left = min(map(self._deadline, self._live)) - time.monotonic()
             for key, _ in self._selector.select(max(0.0, left)):
-                worker: _Worker = key.data
+                worker: Worker = key.data
                 rows = worker.answers()
                 if rows is None:
                     yield from self._died(worker)
@@ -218,7 +103,7 @@ class Pool:
             for worker in [worker for worker in self._live if now >= self._deadline(worker)]:
                 yield from self._late(worker)
 
-    def _deadline(self, worker: _Worker) -> float:
+    def _deadline(self, worker: Worker) -> float:
         """When its clip is late, or its start, which on a busy machine takes longer than a clip may."""
         return worker.since + (self._seconds if worker.ready else max(self._seconds, START))
 
@@ -230,7 +115,7 @@ class Pool:
 
     def _start(self, number: int) -> None:
         try:
-            worker = _Worker(self._job, number)
+            worker = Worker(self._job, number)
         except OSError as error:
             raise StoreError(
                 f"decoding process {number + 1} of {self._workers} cannot start ({error.strerror}); give fewer by"
@@ -243,20 +128,20 @@ class Pool:
             # It reads the task as soon as it has started, however long nobody asks it whether it has.
             worker.give(self._again.popleft() if self._again else self._waiting.popleft())
 
-    def _stop(self, worker: _Worker, grace: float = 0.0) -> str:
+    def _stop(self, worker: Worker, grace: float = 0.0) -> str:
         self._live.discard(worker)
         assert worker.process.stdout is not None
         self._selector.unregister(worker.process.stdout)
         return worker.end(grace)
 
-    def _replace(self, worker: _Worker, grace: float = 0.0) -> str:
+    def _replace(self, worker: Worker, grace: float = 0.0) -> str:
         """End a worker; a new one takes its place if there is work, first that which needs a new one."""
         why = self._stop(worker, grace)
         if self._again or self._waiting:
             self._start(worker.number)
         return why
 
-    def _answered(self, worker: _Worker, row: Row) -> Iterable[Result]:
+    def _answered(self, worker: Worker, row: Row) -> Iterable[Result]:
         if "fatal" in row:
             raise StoreError(f"{row['fatal']}; make room, then the same command goes on where it stopped")
         if "ready" in row:
@@ -278,7 +163,7 @@ class Pool:
             worker.fresh = False
             worker.give(self._waiting.popleft())
 
-    def _died(self, worker: _Worker) -> Iterable[Result]:
+    def _died(self, worker: Worker) -> Iterable[Result]:
         task = worker.task
         assert task is not None
         if not worker.ready:
@@ -297,7 +182,7 @@ class Pool:
             why = self._replace(worker, GRACE)
             yield _lost(task, "decoder-crash", f"the decoding process died: {why}")
 
-    def _late(self, worker: _Worker) -> Iterable[Result]:
+    def _late(self, worker: Worker) -> Iterable[Result]:
         task = worker.task
         assert task is not None
         if not worker.ready:

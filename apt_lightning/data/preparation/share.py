@@ -16,7 +16,8 @@ from apt_lightning.common.files import digest, locked
 from apt_lightning.common.names import name_form
 from apt_lightning.common.processes import core_count
 from apt_lightning.data.media.extraction import ExtractionSettings
-from apt_lightning.data.preparation.pool import Pool, PoolJob, Result, Task, run_pool
+from apt_lightning.data.preparation.child import PoolJob, Task
+from apt_lightning.data.preparation.pool import Pool, Result, run_pool
 from apt_lightning.data.store.index import needs_row
 from apt_lightning.data.store.rows import Row, newest_rows
 from apt_lightning.data.store.writer import ShardWriter

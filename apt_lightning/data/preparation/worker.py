@@ -86,7 +86,7 @@ def work(job: dict[str, Any], answer: Callable[..., None]) -> None:
     """Serve tasks from standard input until it ends.
 
     Args:
-        job: First line of standard input, see :class:`apt_lightning.data.preparation.pool.PoolJob`.
+        job: First line of standard input, see :class:`apt_lightning.data.preparation.child.PoolJob`.
         answer: Sends one line back, and bytes that follow it.
     """
     module, function = job["extract"].split(":")

@@ -20,7 +20,7 @@ from apt_lightning.common.files import write_text
 from apt_lightning.common.version import __version__
 from apt_lightning.evaluation.tables import number, p_value
 from apt_lightning.experiments.cards import statements
-from apt_lightning.experiments.report import behaviour, clips, contributions, scores, training
+from apt_lightning.experiments.report import behaviour, clips, comparisons, contributions, people, scores, training
 from apt_lightning.experiments.report.blocks import Section
 from apt_lightning.experiments.report.charts import SCHEMES, css
 from apt_lightning.experiments.report.run import Run, Shown
@@ -30,17 +30,17 @@ from apt_lightning.experiments.results import BASELINES
 BUILDERS: dict[str, tuple[Callable[[Sequence[Run]], Section], ...]] = {
     "How good": (
         scores.headline,
-        scores.comparison,
+        comparisons.comparison,
         scores.sources,
         scores.extremes,
         scores.quality,
-        scores.ablations,
+        comparisons.ablations,
     ),
     "How it errs": (
         behaviour.errors,
         behaviour.calibration,
         behaviour.spread,
-        behaviour.groups,
+        people.groups,
         behaviour.intervals,
         clips.best_and_worst,
     ),

@@ -16,7 +16,7 @@ from apt_lightning.evaluation.external.match import Submission
 from apt_lightning.evaluation.predictions import Predictions
 from apt_lightning.evaluation.spread import FACTORS, System, at_equal_spread, mean_figures, spread_curve
 from apt_lightning.evaluation.tables import number
-from apt_lightning.experiments.report import behaviour, clips, scores
+from apt_lightning.experiments.report import behaviour, clips, comparisons, people, scores
 from apt_lightning.experiments.report.blocks import Block, Key, Note, Panels, Section, Table, TableRow
 from apt_lightning.experiments.report.charts import BASELINE, FINAL, LINES, TRUE, picture
 from apt_lightning.experiments.report.page import overview, render_page
@@ -30,7 +30,7 @@ BUILDERS = {
         behaviour.errors,
         behaviour.calibration,
         behaviour.spread,
-        behaviour.groups,
+        people.groups,
         behaviour.intervals,
         clips.best_and_worst,
     ),
@@ -114,7 +114,7 @@ def _remarks(files: Sequence[SubmittedFile]) -> Section:
 
 
 def _pairs(judged: Judged) -> Section:
-    tables = [scores.difference_table(found, a, b) for (a, b), found in judged.pairs.items()]
+    tables = [comparisons.difference_table(found, a, b) for (a, b), found in judged.pairs.items()]
     intro = "Paired differences on the clips that all files cover; sources are resampled. Holm: the traits of a metric."
     return Section("comparison", "Pairs of files", intro, tables)
 

@@ -22,7 +22,8 @@ from apt_lightning.data.encoding import encode as encode_module
 from apt_lightning.data.encoding.encode import _beside
 from apt_lightning.data.encoding.recipe import TAKE
 from apt_lightning.data.media.material import Take, take_clip
-from apt_lightning.data.preparation.pool import PoolJob, Task, run_pool
+from apt_lightning.data.preparation.child import PoolJob, Task
+from apt_lightning.data.preparation.pool import run_pool
 from apt_lightning.data.preparation.prepare import prepare
 from apt_lightning.data.preparation.share import Options
 from apt_lightning.data.store.reader import Store

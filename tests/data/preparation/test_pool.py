@@ -17,7 +17,8 @@ from places import HELPERS
 
 from apt_lightning.common.errors import StoreError
 from apt_lightning.data.media.extraction import ExtractionSettings
-from apt_lightning.data.preparation.pool import Pool, PoolJob, Task, run_pool
+from apt_lightning.data.preparation.child import PoolJob, Task
+from apt_lightning.data.preparation.pool import Pool, run_pool
 
 JOB = PoolJob(json.loads(json.dumps(asdict(ExtractionSettings()))), extract="fake_extract:extract")
 
