@@ -22,7 +22,6 @@ POWER = 0.8
 """Chance of a verdict at the number of sources that is said to decide."""
 MOST = 10**7
 """More sources than this are no answer."""
-VERDICTS = ("better", "worse", "equal", "undecided")
 
 
 def p_equal(difference: FloatArray, error: FloatArray, freedom: FloatArray, margin: float) -> FloatArray:
@@ -58,7 +57,7 @@ def verdict(difference: float, p: float, p_of_equality: float, alpha: float = 0.
         alpha: Level of both tests.
 
     Returns:
-        One of :data:`VERDICTS`.
+        ``better``, ``worse``, ``equal`` or ``undecided``.
 
     Example:
         >>> verdict(0.004, 0.001, 0.99), verdict(0.0004, 0.01, 0.02), verdict(-0.004, 0.3, 0.9)
