@@ -30,10 +30,6 @@ from apt_lightning.data.store.rows import Row, status_of
 from apt_lightning.data.store.sequence_shards import SequenceWriter, done_rows, read_row
 from apt_lightning.data.store.sequences import FeatureSet, clips_of, read_set, set_folder, write_set
 
-NICE = 10
-"""Of the decoding processes beside an encoder on the same cores: its threads wait for one another, so a core taken from
-one of them costs the others too. At this level a decoder still gets a tenth of a core: no clip is late by it."""
-
 
 @dataclass(frozen=True)
 class Encoding:
@@ -135,7 +131,7 @@ def encode_share(plan: Plan, rank: int, world_size: int) -> Generator[Result, No
         results: Iterator[Result] = (Result(task, "ok", [], "", False) for task in alike)
     else:
         workers = worker_count(encoding.workers, encoding.devices)
-        job = PoolJob(asdict(take), extract=encoding.extract, deliver=True, nice=NICE)
+        job = PoolJob(asdict(take), extract=encoding.extract, deliver=True)
         results = run_pool(list(tasks.values()), job, workers, encoding.seconds)
     writer = SequenceWriter(folder / "shards" / str(rank), key)
     shown = bar(len(tasks), encoding.name, "clip", hidden=rank > 0, smoothing=0.1)

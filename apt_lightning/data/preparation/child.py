@@ -44,8 +44,6 @@ class PoolJob:
     """Further arguments of ``extract``."""
     deliver: bool = False
     """Whether to answer with what was extracted; else, without a shard, the clips are only checked."""
-    nice: int = 0
-    """How far the workers stand back, in the kernel's levels, from whoever takes their results on the same cores."""
 
 
 @dataclass(eq=False)

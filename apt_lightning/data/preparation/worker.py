@@ -95,7 +95,6 @@ def work(job: dict[str, Any], answer: Callable[..., None]) -> None:
     shard = Path(job["shard"]) if job["shard"] else None
     writer = None if shard is None else ShardWriter(shard, digest(job["settings"]))
     limit_memory(job["memory"])
-    os.nice(job["nice"])
     answer({"ready": True})
     functionals = writer is not None or job["deliver"]
     for number, line in enumerate(sys.stdin):

@@ -18,7 +18,6 @@ from places import HELPERS
 from apt_lightning.cli import main
 from apt_lightning.common.errors import StoreError
 from apt_lightning.common.traits import TRAITS
-from apt_lightning.data.encoding import encode as encode_module
 from apt_lightning.data.encoding.encode import _beside
 from apt_lightning.data.encoding.recipe import TAKE
 from apt_lightning.data.media.material import Take, take_clip
@@ -139,22 +138,6 @@ def test_material_comes_through_the_pipe_unchanged(made, sense):
             here, there = take_clip(task.path, task.name, take).material, found[task.name].material
             assert np.array_equal(here.samples, there.samples) and np.array_equal(here.pictures, there.pictures)
             assert here.times == there.times
-
-
-def test_decoders_stand_back_behind_the_encoder(made, monkeypatch):
-    import psutil
-
-    levels = []
-    own = encode_module.run_pool
-
-    def noted(*args):
-        for result in own(*args):
-            levels.extend(child.nice() for child in psutil.Process().children())
-            yield result
-
-    monkeypatch.setattr(encode_module, "run_pool", noted)
-    encode(made, "audio", "Loudness", "behind")
-    assert max(levels) == psutil.Process().nice() + encode_module.NICE
 
 
 def test_values_that_are_no_numbers_are_a_fault(made):
