@@ -136,20 +136,20 @@ def test_run_skips_what_is_complete(chain, store_dir, tmp_path, capsys):
     assert (out / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns == stamp
 
 
-def test_test_prints_tables_that_validate_cannot_know(chain, store_dir, tmp_path, capsys):
+def test_test_prints_tables_that_validate_cannot_know(chain, tmp_path, capsys):
     """Coverage of the intervals, which were fitted on validation, and errors by the groups of the set."""
-    folder = tmp_path / "stage4"
+    folder, store = tmp_path / "stage4", chain.parent / "store"
     shutil.copytree(chain / "seed42" / "stage4", folder)
-    assert main(["test", *arguments(folder, store_dir), "--all"]) == 0
+    assert main(["test", *arguments(folder, store), "--all"]) == 0
     every = capsys.readouterr().out
     assert "unseen sources" in every and "Prediction intervals" in every and "Errors by group, gender" in every
-    assert main(["validate", *arguments(folder, store_dir), "--all"]) == 0
+    assert main(["validate", *arguments(folder, store), "--all"]) == 0
     shown = capsys.readouterr().out
     assert "Spearman" in shown and "Prediction intervals" not in shown
-    assert main(["test", *arguments(folder, store_dir)]) == 0
+    assert main(["test", *arguments(folder, store)]) == 0
     short = capsys.readouterr().out
     assert "unseen sources" in short and "Spearman" not in short and len(short) < len(every) / 2
-    assert main(["test", *arguments(folder, store_dir), "--tables=false"]) == 0
+    assert main(["test", *arguments(folder, store), "--tables=false"]) == 0
     assert "unseen sources" not in capsys.readouterr().out
 
 
