@@ -8,6 +8,8 @@ import sys
 import pytest
 from places import ROOT
 
+from bench import train
+
 FEW = ["--clips=60", "--validation=20", "--epochs=1", "--rounds=1"]
 
 
@@ -20,8 +22,10 @@ def run(module, *words):
     return done.stdout
 
 
-def test_train_compares_every_stage_with_a_bare_loop(tmp_path):
-    run("bench.train", *FEW, f"--json={tmp_path / 'train.json'}")
+def test_train_compares_every_stage_with_a_bare_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train", *FEW, f"--json={tmp_path / 'train.json'}"])
+    monkeypatch.setitem(train.ENCODERS["visual"], "backbone", "resnet18")
+    train.main()
     found = json.loads((tmp_path / "train.json").read_text())
     assert set(found) == {"train/stage 2", "train/stage 3", "train/stage 4", "train/together"}
     assert all(row["ratio"] == pytest.approx(row["seconds"] / row["bare_seconds"]) for row in found.values())

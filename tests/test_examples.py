@@ -1,11 +1,26 @@
 """The examples run, one after the other in an empty folder; the notebook holds their code."""
 
 import re
-import subprocess
-import sys
+import runpy
 
+import lightning.pytorch
 import pytest
 from notebook import EXAMPLES, FILE, SCRIPTS, notebook
+
+import apt_lightning
+from apt_lightning.data.synthetic import synthesize
+
+
+class Brief(lightning.pytorch.Trainer):
+    """A Trainer that stops after two batches of the first epoch, whatever it is told."""
+
+    def __init__(self, max_epochs, **settings):
+        super().__init__(max_epochs=1, limit_train_batches=2, **settings)
+
+
+def few(folder, n_clips, **settings):
+    """A smaller set than is asked for."""
+    synthesize(folder, 24, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -14,16 +29,17 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script_runs(name, folder):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py"], cwd=folder, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_script_runs(name, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(lightning.pytorch, "Trainer", Brief)
+    monkeypatch.setattr(apt_lightning, "synthesize", few)
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    shown = capsys.readouterr().out
     match name:
         case "train":
-            assert all(f"{stage} {{'test/" in done.stdout for stage in ("stage1_audio", "stage2", "stage3", "stage4"))
+            assert all(f"{stage} {{'test/" in shown for stage in ("stage1_audio", "stage2", "stage3", "stage4"))
         case "own_embeddings":
-            assert "('audio', 'visual', 'text', 'gait')" in done.stdout and "audio and gait: 0." in done.stdout
+            assert "('audio', 'visual', 'text', 'gait')" in shown and "audio and gait: 0." in shown
         case "score":
             assert (folder / "shares.png").read_bytes().startswith(b"\x89PNG")
 
@@ -32,11 +48,11 @@ def test_the_notebook_is_the_scripts():
     assert FILE.read_text(encoding="utf-8") == notebook(), "run tests/helpers/notebook.py"
 
 
-def test_the_python_of_the_readme_runs(chain, store_dir, clips_dir, tmp_path):
+def test_the_python_of_the_readme_runs(chain, store_dir, clips_dir, tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "demo").mkdir()
     for name, folder in (("data", clips_dir), ("store", store_dir), ("run", chain)):
         (tmp_path / "demo" / name).symlink_to(folder)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "'traits': {'extraversion': 0." in done.stdout
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "'traits': {'extraversion': 0." in capsys.readouterr().out

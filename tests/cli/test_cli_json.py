@@ -48,7 +48,7 @@ def test_retrieval_of_stage_3(feature_run, tmp_path, printed):
     assert all(row["queries"] or row["precision"] is None for row in found["retrieval"])
 
 
-def test_sweep(feature_run, tmp_path, printed):
+def test_sweep(own_run, tmp_path, printed):
     search = {
         "method": "random",
         "metric": {"name": "val/accuracy", "goal": "maximize"},
@@ -56,22 +56,22 @@ def test_sweep(feature_run, tmp_path, printed):
     }
     path = tmp_path / "json.yaml"
     path.write_text(yaml.safe_dump(search))
-    found = printed("sweep", path, f"--run={feature_run}", "--trials=2")
+    found = printed("sweep", path, f"--run={own_run}", "--trials=2")
     assert len(found["trials"]) == 2 and found["metric"] == "val/accuracy"
     best = max(found["trials"], key=lambda trial: trial["value"])
     assert found["best"] == best["parameters"]
     (margin,) = best["parameters"].values()
-    again = printed("sweep", "--trial", f"--run={feature_run}", f"--model.margin={margin!r}")
+    again = printed("sweep", "--trial", f"--run={own_run}", f"--model.margin={margin!r}")
     assert again["metrics"]["val/accuracy"] == best["value"]
 
 
-def test_report_and_cards(feature_run, tmp_path, printed):
-    found = printed("report", feature_run, "--output", tmp_path / "r.html")
+def test_report_and_cards(own_run, tmp_path, printed):
+    found = printed("report", own_run, "--output", tmp_path / "r.html")
     assert (tmp_path / "r.html").is_file() and found["report"] == str(tmp_path / "r.html")
-    assert list(found["verdicts"]) == [feature_run.name] and "tage 4" in found["verdicts"][feature_run.name]
-    items = printed("card", feature_run)["checklist"]
+    assert list(found["verdicts"]) == [own_run.name] and "tage 4" in found["verdicts"][own_run.name]
+    items = printed("card", own_run)["checklist"]
     assert {"title": "Several seeds", "done": False, "found": "seeds [42]"}.items() <= items[9].items()
-    assert printed("card", feature_run.parent / "store")["not_given"][0].startswith("--")
+    assert printed("card", own_run.parent / "store")["not_given"][0].startswith("--")
 
 
 def test_features(feature_run, tmp_path, printed):

@@ -1,8 +1,11 @@
 """Ablations: what they train, that they reuse what is complete, and that the table says what the files hold."""
 
 import csv
+import io
 import json
+from contextlib import redirect_stdout
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -28,24 +31,24 @@ STAGE1 = ("stage1_audio", "stage1_visual", "stage1_text")
 
 
 @pytest.fixture(scope="module")
-def ablated(feature_run):
-    """Controls and anchors only; the other variants differ by nothing but flags."""
-    groups = ("embeddings", "embeddings, equal steps", "anchors", "ensembles")
+def ablated(own_run):
+    """Controls only; the other variants differ by nothing but flags."""
+    groups = ("embeddings", "embeddings, equal steps", "ensembles")
     kept = [variant for variant in VARIANTS if variant.group in groups or variant.unit == "stage4_av"]
-    before = {file: file.stat().st_mtime_ns for file in feature_run.glob("seed42/*/best.ckpt")}
+    before = {file: file.stat().st_mtime_ns for file in own_run.glob("seed42/*/best.ckpt")}
     with pytest.MonkeyPatch.context() as patch:
         variants = [v for v in VARIANTS if v.unit == "stage2"] + kept
-        names = {variant.unit for variant in kept} | {"stage3_all", "stage3_soft", "stage3_av", "stage2_again"}
+        names = {variant.unit for variant in kept} | {"stage3_av", "stage2_again"}
         units = [u for u in UNITS if u in run_units() or u.name in names]
         patch.setattr(ablation, "ablation_plan", lambda modalities: (units, variants))
-        config = feature_run / "ablate.json"
-        config.write_text(json.dumps(asdict(read_settings(feature_run))))
+        config = own_run / "ablate.json"
+        config.write_text(json.dumps(asdict(read_settings(own_run))))
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")
         assert main(["ablate", f"--config={config}", "--log_to=wandb"]) == 0
-        rows = ablate(read_settings(feature_run))
+        rows = ablate(read_settings(own_run))
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    return feature_run, rows
+    return own_run, rows
 
 
 def predictions(folder, unit):
@@ -193,14 +196,18 @@ def test_narrow_bell_is_as_steep_as_the_papers_at_zero():
     assert float(narrow(large, zero)) < 0.5 * float(paper(large, zero))
 
 
+@cache
+def settings(config, options=()):
+    """What `apt fit` would use."""
+    with redirect_stdout(io.StringIO()) as shown:
+        assert main(["fit", f"--config={CONFIGS / config}.yaml", *QUICK, *options, "--print_config"]) == 0
+    return shown.getvalue()
+
+
 @pytest.mark.parametrize("unit", [u for u in UNITS if u not in run_units()], ids=lambda u: u.name)
-def test_flags_are_accepted(unit, capsys):
+def test_flags_are_accepted(unit):
     """Each unit's flags change the configuration that `apt fit` would use."""
-    base = ["fit", f"--config={CONFIGS / unit.config}.yaml", *QUICK, "--print_config"]
-    assert main(base) == 0
-    plain = capsys.readouterr().out
-    assert main([*base[:-1], *unit.options, "--print_config"]) == 0
-    assert (capsys.readouterr().out != plain) == bool(unit.options)
+    assert (settings(unit.config, unit.options) != settings(unit.config)) == bool(unit.options)
     original = next(u for u in run_units() if u.name == unit.config)
     assert unit.options or unit.earlier != original.earlier or unit.reseed
 

@@ -1,10 +1,10 @@
 """`apt run` keeps what is finished: another training in its place is refused, or asked for."""
 
 import json
-import shutil
 
 import pytest
 from places import CONFIGS, QUICK
+from shared import copy_of
 
 from apt_lightning.cli import main
 from apt_lightning.experiments.results import read_run
@@ -17,9 +17,8 @@ def files(folder):
 @pytest.fixture
 def finished(feature_run, tmp_path):
     """A copy of a finished run and the words of a command on it."""
-    shutil.copytree(feature_run, tmp_path / "run")
-    words = [f"--store={feature_run.parent / 'store'}", f"--out={tmp_path / 'run'}", f"--stages={CONFIGS}"]
-    return tmp_path / "run", ["run", *words]
+    own = copy_of(feature_run.parent, tmp_path / "features")
+    return own / "run", ["run", f"--store={own / 'store'}", f"--out={own / 'run'}", f"--stages={CONFIGS}"]
 
 
 @pytest.mark.parametrize("folds", [None, 3])

@@ -7,7 +7,8 @@ from apt_lightning.experiments.plan import run_units
 HELPERS = Path(__file__).parent
 ROOT = HELPERS.parents[1]
 CONFIGS = ROOT / "configs"
-OVERLAY = CONFIGS / "overlays" / "demo"
+OVERLAY = HELPERS / "overlay"
+"""Small pictures, for all stages that read them."""
 CLIPS = ROOT.parent / "shared" / "clips"
 """Real clips; absent on most machines, where the tests that read them are skipped."""
 CASES = ROOT.parent / "shared" / "cases"
@@ -18,6 +19,7 @@ QUICK = [
     "--trainer.limit_train_batches=2",
     "--trainer.enable_progress_bar=false",
     "--data.batch_size=8",
+    "--data.num_workers=0",
 ]
 """Flags that make a training run last a second."""
 STAGES = ("stage1_audio", "stage1_visual", "stage1_text", "stage2", "stage3", "stage4")

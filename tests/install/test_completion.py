@@ -1,12 +1,12 @@
 """Shell completion, asked of bash itself."""
 
+import contextlib
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from apt_lightning.cli import COMMANDS
+from apt_lightning.cli import COMMANDS, main
 
 ASK = """
 source "$1"; shift
@@ -19,8 +19,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.fixture(scope="module")
 def script(tmp_path_factory):
     file = tmp_path_factory.mktemp("completion") / "apt.bash"
-    words = [sys.executable, "-m", "apt_lightning", "completion", "bash"]
-    file.write_text(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    with file.open("w") as stream, contextlib.redirect_stdout(stream):
+        assert main(["completion", "bash"]) == 0
     assert file.stat().st_size < 200_000
     return file
 
@@ -43,7 +43,5 @@ def test_bash_completes_commands_options_choices_and_files(script, tmp_path):
 
 
 def test_zsh_script_serves_both_names_of_the_command(capsys):
-    from apt_lightning.cli import main
-
     assert main(["completion", "zsh"]) == 0
     assert capsys.readouterr().out.startswith("#compdef apt apt-lightning\n")

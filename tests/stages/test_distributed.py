@@ -5,8 +5,9 @@ import socket
 import numpy as np
 import pytest
 import torch
+from forked import START, join
 from torch import distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from apt_lightning.losses import RankNContrastLoss, TraitMultiSimilarityLoss, TraitTripletLoss
@@ -91,7 +92,10 @@ def two_processes(tmp_path_factory):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    multiprocessing.spawn(worker, args=(port, str(results)), nprocs=2)
+    processes = [START.Process(target=worker, args=(rank, port, str(results))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    join(processes)
     return [torch.load(results / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 

@@ -19,7 +19,7 @@ from apt_lightning.stages.metric import MetricTerm, MetricTerms, labels_of_other
 
 def fit(store, folder, *flags, start=None):
     arguments = [f"--config={CONFIGS / 'joint.yaml'}", f"--data.store={store}", f"--run_dir={folder}"]
-    arguments += [f"--model.start_ckpt={start or 'null'}", "--data.num_workers=0", *QUICK, *flags]
+    arguments += [f"--model.start_ckpt={start or 'null'}", *QUICK, *flags]
     assert main(["fit", *arguments]) == 0
     return folder
 

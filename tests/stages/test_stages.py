@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from places import CONFIGS, OVERLAY, QUICK
+from shared import copy_of
 
 from apt_lightning.cli import main
 from apt_lightning.common.errors import CheckpointError
@@ -21,13 +22,15 @@ from apt_lightning.training.callbacks import AtomicCheckpointIO
 
 
 @pytest.fixture
-def lone_stage4(chain, tmp_path):
-    """Stage 4's folder alone; nothing of the earlier stages."""
-    shutil.copytree(chain / "seed42" / "stage4", tmp_path / "stage4")
-    hidden = chain.with_name("hidden")
-    chain.rename(hidden)
-    yield tmp_path / "stage4"
-    hidden.rename(chain)
+def lone_stage4(chain, store_dir, tmp_path):
+    """The folder of a stage 4; nothing of the earlier stages that it was trained on."""
+    earlier = copy_of(chain, tmp_path / "run")
+    folder = tmp_path / "stage4"
+    flags = next(unit for unit in run_units() if unit.name == "stage4").inputs(earlier / "seed42")
+    assert main(["fit", *arguments(folder, store_dir), *flags]) == 0
+    assert main(["test", *arguments(folder, store_dir), f"--ckpt_path={folder / 'best.ckpt'}"]) == 0
+    shutil.rmtree(earlier)
+    return folder
 
 
 def arguments(folder, store_dir, stage="stage4"):
@@ -121,31 +124,32 @@ def test_read_stage_checks_what_a_file_claims(chain, tmp_path):
         read_stage(str(tmp_path / "order.ckpt"))
 
 
-def test_run_skips_what_is_complete(chain, store_dir, capsys):
+def test_run_skips_what_is_complete(chain, store_dir, tmp_path, capsys):
     from apt_lightning.experiments.run_settings import RunSettings
     from apt_lightning.experiments.runner import run
 
-    stamp = (chain / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns
+    out = copy_of(chain, tmp_path / "run")
+    stamp = (out / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns
     settings = {"stages": str(CONFIGS), "overlay": str(OVERLAY), "options": QUICK}
-    run(RunSettings(store=str(store_dir), out=str(chain), **settings))
+    run(RunSettings(store=str(store_dir), out=str(out), **settings))
     assert capsys.readouterr().out.count("complete") == 9
-    assert (chain / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns == stamp
+    assert (out / "seed42" / "stage4" / "best.ckpt").stat().st_mtime_ns == stamp
 
 
-def test_test_prints_tables_that_validate_cannot_know(chain, store_dir, tmp_path, capsys):
+def test_test_prints_tables_that_validate_cannot_know(chain, tmp_path, capsys):
     """Coverage of the intervals, which were fitted on validation, and errors by the groups of the set."""
-    folder = tmp_path / "stage4"
+    folder, store = tmp_path / "stage4", chain.parent / "store"
     shutil.copytree(chain / "seed42" / "stage4", folder)
-    assert main(["test", *arguments(folder, store_dir), "--all"]) == 0
+    assert main(["test", *arguments(folder, store), "--all"]) == 0
     every = capsys.readouterr().out
     assert "unseen sources" in every and "Prediction intervals" in every and "Errors by group, gender" in every
-    assert main(["validate", *arguments(folder, store_dir), "--all"]) == 0
+    assert main(["validate", *arguments(folder, store), "--all"]) == 0
     shown = capsys.readouterr().out
     assert "Spearman" in shown and "Prediction intervals" not in shown
-    assert main(["test", *arguments(folder, store_dir)]) == 0
+    assert main(["test", *arguments(folder, store)]) == 0
     short = capsys.readouterr().out
     assert "unseen sources" in short and "Spearman" not in short and len(short) < len(every) / 2
-    assert main(["test", *arguments(folder, store_dir), "--tables=false"]) == 0
+    assert main(["test", *arguments(folder, store), "--tables=false"]) == 0
     assert "unseen sources" not in capsys.readouterr().out
 
 

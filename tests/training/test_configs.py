@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 from feature_sets import put_set
-from places import CONFIGS, QUICK
+from places import CONFIGS, OVERLAY, QUICK
 
 from apt_lightning.cli import main
 from apt_lightning.data.store.reader import Store
@@ -14,15 +14,6 @@ from apt_lightning.experiments.run_settings import RunSettings
 from apt_lightning.stages.checkpoint import read_stage
 
 STAGES = sorted(CONFIGS.glob("*.yaml"))
-SMALL = {
-    "stage1_visual": [
-        "--model.backbone=resnet18",
-        "--model.crop=64",
-        "--model.frame_size=[70,124]",
-        "--data.num_workers=0",
-    ],
-    "joint": ["--data.num_workers=0"],
-}
 JOINT = Unit("joint", "joint", "all nets in one training", needs={"start_ckpt": "stage4"})
 FEATURES = Unit("stage1_features", "stage1_features", "stage 1 on pretrained features")
 """No parts of `apt run`."""
@@ -35,8 +26,9 @@ def test_stage_trains_two_batches(path, chain, store_dir, tmp_path):
         store_dir = shutil.copytree(store_dir, tmp_path / "store")
         put_set(Store.open(store_dir), "visual", "dinov2")
     flags = next(unit for unit in (*run_units(), JOINT, FEATURES) if unit.name == path.stem).inputs(base)
-    flags += [f"--data.store={store_dir}", f"--run_dir={tmp_path}", *QUICK, *SMALL.get(path.stem, [])]
-    assert main(["fit", f"--config={path}", *flags, "--trainer.limit_val_batches=2"]) == 0
+    flags += [f"--data.store={store_dir}", f"--run_dir={tmp_path}", *QUICK]
+    files = [f"--config={file}" for file in (path, OVERLAY / path.name) if file.is_file()]
+    assert main(["fit", *files, *flags, "--trainer.limit_val_batches=2"]) == 0
     assert (tmp_path / "best.ckpt").is_file() and (tmp_path / "last.ckpt").is_file()
 
 
@@ -73,7 +65,7 @@ def test_overlays_of_encoders_train_two_batches(path, store_dir, tmp_path):
     (name,) = yaml.safe_load(path.read_text())["model"]["init_args"]["features"]
     put_set(Store.open(store), modality, name)
     flags = [f"--data.store={store}", f"--run_dir={tmp_path}", f"--model.modality={modality}", *QUICK]
-    assert main(["fit", f"--config={under(path)}", f"--config={path}", *flags, "--data.num_workers=0"]) == 0
+    assert main(["fit", f"--config={under(path)}", f"--config={path}", *flags]) == 0
     read = read_stage(tmp_path / "best.ckpt").networks["encoders"][modality]
     assert [one["name"] for one in read["sets"]] == [name]
     command = path.read_text().splitlines()[0]

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -39,15 +40,11 @@ def test_stage_trains_in_bfloat16(chain, store_dir, tmp_path, stage):
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
 @pytest.mark.parametrize("stage", ["stage1_audio", "stage2", "stage3", "stage4"])
 def test_stage_trains_in_a_true_precision(feature_run, tmp_path, stage, precision):
-    base = feature_run / "seed42"
-    words = [
-        f"--config={CONFIGS / stage}.yaml",
-        f"--data.store={feature_run.parent / 'store'}",
-        f"--run_dir={tmp_path}",
-    ]
-    words += inputs(stage, base)
+    store = shutil.copytree(feature_run.parent / "store", tmp_path / "store")  # its frozen features are others
+    words = [f"--config={CONFIGS / stage}.yaml", f"--data.store={store}", f"--run_dir={tmp_path / 'run'}"]
+    words += inputs(stage, feature_run / "seed42")
     assert main(["fit", *words, *QUICK, f"--trainer.precision={precision}"]) == 0
-    state = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
+    state = torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)["state_dict"]
     assert {x.dtype for x in state.values() if x.is_floating_point()} == {
         torch.float64 if precision == "64-true" else torch.bfloat16
     }

@@ -194,8 +194,9 @@ def test_demographics_by_header_name(tmp_path):
 
 
 def colliding(n):
-    """A dict of integers that all have one hash; reading it as it stands takes quadratic time."""
-    return pickle.dumps({1 + i * (2**61 - 1): 0 for i in range(n)}, protocol=2)
+    """Pickle of a dict of integers that all have one hash; reading it as it stands takes quadratic time."""
+    items = [pickle.dumps(1 + i * (2**61 - 1), protocol=2)[2:-1] + b"K\x00" for i in range(n)]
+    return b"\x80\x02}(" + b"".join(items) + b"u."
 
 
 ODD_KEYS = [
