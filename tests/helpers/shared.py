@@ -26,9 +26,12 @@ def made_once(tmp_path_factory, name, make):
 
 
 def copy_of(run, folder):
-    """A copy of a run, which shares its checkpoints: these are large, and only ever replaced whole."""
+    """A copy of a run, which shares its checkpoints: these are large, and only ever replaced whole.
+
+    Cached features stay behind, since another worker may be adding some.
+    """
 
     def copy(source, target):
         (os.link if source.endswith(".ckpt") else shutil.copy2)(source, target)
 
-    return shutil.copytree(run, folder, copy_function=copy)
+    return shutil.copytree(run, folder, copy_function=copy, ignore=shutil.ignore_patterns("frozen"))
