@@ -1,4 +1,4 @@
-"""What earns its place: joint training, metric losses, training for few extremes (``make benchmark``).
+"""What earns its place: joint training, metric losses, a linear path (``make benchmark``).
 
 The plan is in docs/benchmark.md. Every seed is a new draw of clips and new weights; what is complete is kept.
 """
@@ -46,13 +46,6 @@ MODALITIES = ["audio", "visual", "text"]
 BASELINE, AGAIN = "stage 2", "stage 2 again"
 SHORT = ("--patience=5", "--data.batch_size=128", "--trainer.max_epochs=50")
 LINEAR = "--model.linear_path=true"
-TERMS = "--model.loss."
-BALANCED = (*(f"{TERMS}{term}_weight=0" for term in ("mae", "mse", "bell")), f"{TERMS}balanced_weight=1")
-STAGE2 = {
-    "linear path": (LINEAR,),
-    "balanced MSE": BALANCED,
-    "balanced MSE, linear path": (*BALANCED, LINEAR),
-}
 JOINT = (*SHORT[1:], "--patience=10", "--data.num_workers=0", "--model.encoder_batch=null")
 SCRATCH = ("--model.start_ckpt=null", "--model.encoder_rate=1", "--model.head_epochs=0")
 RANKED = ("--model.metric.kind=rank_n_contrast", "--model.metric.pairs=across", "--model.metric.other_sources=true")
@@ -62,8 +55,6 @@ JOINTS = {
     "joint, Rank-N-Contrast": RANKED,
     "joint, Rank-N-Contrast, shuffled": (*RANKED, "--model.metric.shuffled=true"),
 }
-NOT_IN_AGREEMENT = set(STAGE2) - {"linear path"}
-"""Arms that are made for extremes."""
 EDGES = np.arange(-2.0, 3.0)
 """Deviations of the training labels at which the six classes of the class-balanced figure meet."""
 FACTORS = np.arange(1.0, 2.05, 0.05)
@@ -82,7 +73,7 @@ def units(world: str) -> dict[str, Unit]:
         **first,
         BASELINE: second,
         AGAIN: replace(second, name="stage2_again", reseed=1000),
-        **{arm: replace(second, name=f"stage2_{_slug(arm)}", options=(*SHORT, *o)) for arm, o in STAGE2.items()},
+        "linear path": replace(second, name="stage2_linear_path", options=(*SHORT, LINEAR)),
     }
     if world != "extremes":
         made["stage 3"] = third
@@ -91,7 +82,7 @@ def units(world: str) -> dict[str, Unit]:
         made["stage 4 without embeddings"] = replace(fourth, name="stage4_none", options=none)
         for arm, options in JOINTS.items():
             made[arm] = Unit(_slug(arm), "joint", "joint", options=(*JOINT, *SCRATCH, *options))
-    return {arm: unit for arm, unit in made.items() if world != "agreement" or arm not in NOT_IN_AGREEMENT}
+    return made
 
 
 def _slug(arm: str) -> str:

@@ -25,11 +25,11 @@ _NAMES = {
     _SHARE: ("dropout", "modality_dropout"),
     _POSITIVE: (
         *("lr", "final_lr", "encoder_rate", "head_scale", "alpha", "beta"),
-        *("bell_sigma", "bell_gamma", "balanced_noise"),
+        *("bell_sigma", "bell_gamma"),
     ),
     _WEIGHT: (
         *("weight_decay", "margin", "label_noise", "unimodal_weight", "metric_weight", "head_epochs"),
-        *("mae_weight", "mse_weight", "bell_weight", "balanced_weight", "num_workers", "seed"),
+        *("mae_weight", "mse_weight", "bell_weight", "num_workers", "seed"),
     ),
     _SIMILARITY: ("base",),
 }

@@ -1,4 +1,4 @@
-"""The loss of stages 1, 2 and 4: absolute error, squared error and the bell (paper Eq. 3, 4), and additions."""
+"""The loss of stages 1, 2 and 4: absolute error, squared error and the bell (paper Eq. 3, 4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from apt_lightning.common.ranges import check_ranges
-from apt_lightning.losses.balanced_mse import balanced_mse
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class RegressionTerms:
     """Constants of the regression loss.
 
     Raises:
-        UsageError: If ``bell_sigma`` or ``balanced_noise`` is not positive, or a weight is negative.
+        UsageError: If ``bell_sigma`` is not positive, or a weight is negative.
     """
 
     mae_weight: float = 1.0
@@ -29,10 +28,6 @@ class RegressionTerms:
     """Width sigma of the bell, in label units."""
     bell_gamma: float = 300.0
     """Height gamma of the bell."""
-    balanced_weight: float = 0.0
-    """Weight of the balanced MSE."""
-    balanced_noise: float = 0.1
-    """Standard deviation of the scores' error that it assumes, in label units."""
 
     def __post_init__(self) -> None:
         check_ranges(vars(self), "model.loss")
@@ -46,7 +41,7 @@ class RegressionLoss(nn.Module):
     near 0.1 to 0.2.
 
     Args:
-        terms: Weights of the three terms, shape of the bell, and what is added.
+        terms: Weights of the three terms, and shape of the bell.
 
     Example:
         >>> loss = RegressionLoss(RegressionTerms(bell_weight=0.0))
@@ -76,7 +71,4 @@ class RegressionLoss(nn.Module):
         # expm1 keeps the digits that 1 - exp(-1e-6) would lose.
         bell = -self.terms.bell_gamma * torch.expm1(-square / (2 * self.terms.bell_sigma**2))
         loss = self.terms.mae_weight * error.abs() + self.terms.mse_weight * square + self.terms.bell_weight * bell
-        total = loss.sum() / labelled.sum().clamp(min=1)
-        if self.terms.balanced_weight:
-            total = total + self.terms.balanced_weight * balanced_mse(scores, traits, self.terms.balanced_noise)
-        return total
+        return loss.sum() / labelled.sum().clamp(min=1)

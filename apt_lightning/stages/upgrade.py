@@ -15,7 +15,7 @@ _TERMS = ("mae_weight", "mse_weight", "bell_weight", "bell_sigma", "bell_gamma")
 _OF_STAGE4 = ("fusion_ckpt", "siamese_ckpt", "missing_embedding", "normalize_embeddings", "embeddings")
 """Settings that stage 2 had too, while one class stood for both."""
 
-_GONE = {"mixup", "ccc_weight", "density_weighted"}
+_GONE = {"mixup", "ccc_weight", "density_weighted", "balanced_weight", "balanced_noise"}
 """Settings of training that docs/benchmark.md found useless; the networks do not depend on them."""
 
 
