@@ -9,7 +9,7 @@ from studies import benchmark, teaching_study
 
 @pytest.fixture(scope="module")
 def drawn():
-    return synthetic_features(400, 3, grouped=True, planted=teaching_study.WORLDS["shared"])
+    return synthetic_features(1000, 3, grouped=True, planted=teaching_study.WORLDS["shared"])
 
 
 def test_out_of_fold_scores_do_not_follow_the_labels_of_the_own_source(drawn):
@@ -21,30 +21,28 @@ def test_out_of_fold_scores_do_not_follow_the_labels_of_the_own_source(drawn):
     assert same[source == source[0]].all() and not same.all()
 
 
-def test_teachers_and_mixed_labels(drawn):
-    planted = teaching_study.WORLDS["shared"]
-    taught = teaching_study.teachers(drawn, planted, seed=0)
+def test_labels_that_a_teacher_gives(drawn):
     training = drawn.split == "train"
-    mixed = {arm: teaching_study.mixed(drawn, scores["audio"]) for arm, scores in taught.items()}
-    for arm, labels in mixed.items():
-        assert np.array_equal(labels[~training], drawn.labels[~training])
-        own = taught[arm]["audio"][training].clip(0, 1)
-        for score in (0.3, 0.6):  # MSE to label and teacher is MSE to what is mixed, up to a constant
-            both = (score - drawn.labels[training]) ** 2 + (score - own) ** 2
-            rest = both - 2 * (score - labels[training]) ** 2
-            assert np.allclose(rest, (drawn.labels[training] - own) ** 2 / 2)
-    assert np.allclose(mixed[teaching_study.ALONE], drawn.labels)
-    error = {arm: ((scores["audio"] - drawn.labels)[training] ** 2).mean() for arm, scores in taught.items()}
+    few = teaching_study.labelled_rows(drawn, seed=0)
+    own = np.isin(np.arange(len(training)), few)
+    assert training[few].all() and abs(len(few) - teaching_study.LABELLED) < 6
+    assert not set(drawn.source[few]) & set(drawn.source[training & ~own])
+    made = teaching_study.targets(drawn, teaching_study.WORLDS["shared"], few, seed=0)
+    taught = {arm: labels["audio"] for arm, labels in made.items()}
+    others = training & ~own
+    for arm in set(taught) - {teaching_study.SAME}:
+        assert np.array_equal(taught[arm][~others], drawn.labels[~others])
+    assert np.array_equal(taught[teaching_study.ALONE], drawn.labels)
+    same = taught[teaching_study.SAME]
+    assert np.array_equal(same[~own], drawn.labels[~own]) and (same[own] != drawn.labels[own]).any()
+    error = {arm: ((labels - drawn.labels)[others] ** 2).mean() for arm, labels in taught.items()}
     assert error["taught by the best"] < error["taught by all"] < error["taught by itself"]
     assert error["taught by all"] < error["taught by all, shuffled"]
-    pairs = taught["taught by all, shuffled"]["text"][training][:, None] == taught["taught by all"]["text"][training]
-    dealt, of = np.nonzero(pairs.all(axis=2))
-    assert len(set(dealt)) == training.sum() and (drawn.source[training][dealt] != drawn.source[training][of]).all()
 
 
 def test_tables():
     rng = np.random.default_rng(0)
-    figures = ("1-MAE", "R2", "R2 openness", "low", "high")
+    figures = ("1-MAE", "R2 openness", "class-balanced", "low", "high")
 
     def arms(names, gain):
         return {a: {f: 0.9 + gain[a] + 1e-5 * rng.random() for f in figures} for a in names}
@@ -55,9 +53,16 @@ def test_tables():
     text = teaching_study.tables({"plain": found})
     rows = [row.split("|")[1:-1] for row in text.splitlines() if row.startswith("| audio ")]
     assert [cell.strip() for cell in rows[0]][1] == ".9000" and rows[0][2].strip().startswith("+0.0100")
-    assert rows[0][8].strip() == "50 %"
+    assert rows[0][-1].strip() == "50 %"
     names = [benchmark.BASELINE, "ridge", "ceiling"]
     gain = dict.fromkeys(names, 0.0) | {"ridge": -0.01, "ceiling": 0.02}
     text = benchmark.tables({"plain": [arms(names, gain) for _ in range(5)]})
     (ridge,) = (row.split("|")[1:-1] for row in text.splitlines() if row.startswith("| ridge"))
     assert ridge[2].strip().startswith("-0.0100") and ridge[-1].strip() == "-50 %"
+
+
+def test_class_balanced_counts_every_class_alike():
+    labels = np.array([[0.1] * 5, *[[0.5] * 5] * 8, [0.9] * 5])
+    edges = benchmark.class_edges(labels)
+    scores = np.full((10, 5), 0.5)
+    assert benchmark.class_balanced(scores, labels, edges) == pytest.approx(1 - (0.4 + 0 + 0.4) / 3)
