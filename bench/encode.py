@@ -118,9 +118,8 @@ def materials(plan: Plan) -> list[Material]:
     """What the encoder reads of every clip, decoded; transcripts in the order of `apt encode`, longest first."""
     take = plan.recipe.take
     if take.sense == "words":
-        return [
-            Material(words=words) for words in sorted((c.transcript or "" for c in plan.store.clips), key=len)[::-1]
-        ]
+        words = sorted((clip.transcript or "" for clip in plan.store.clips), key=len, reverse=True)
+        return [Material(words=said) for said in words]
     return [take_clip(str(clip.path), clip.name, take).material for clip in plan.store.clips]
 
 

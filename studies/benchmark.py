@@ -96,9 +96,9 @@ def computed_arms(
     labels = np.array([clip.traits for clip in store.clips])
     x = np.hstack([store.vectors(name) for name in store.modalities]).astype(np.float64)
     train, held_out = rows["train"], rows["validation"]
-    fits = {on: ridge(x[train], labels[train], x[held_out], labels[held_out], x[rows[on]]) for on in JUDGED}
-    linear = {on: scores for on, (scores, _) in fits.items()}
-    residuals = labels[train] - out_of_fold(x[train], labels[train], _sources(store)[train], fits["test"][1])
+    scores, strength = ridge(x[train], labels[train], x[held_out], labels[held_out], x)
+    linear = judged(scores, rows)
+    residuals = labels[train] - out_of_fold(x[train], labels[train], _sources(store)[train], strength)
     plain, again = (_of(tables[arm]) for arm in (BASELINE, AGAIN))
     centre = plain["validation"].mean(axis=0)
     louder = {k: {on: (centre + k * (plain[on] - centre)).clip(0, 1) for on in JUDGED} for k in FACTORS}
@@ -142,6 +142,11 @@ def _of(system: System) -> dict[str, np.ndarray]:
     """Scores (N, 5) of a system on the splits that are judged."""
     assert system.validation is not None
     return {"test": system.test[0].predicted, "validation": system.validation[0].predicted}
+
+
+def judged(scores: np.ndarray, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the (N, 5) scores that are of the splits that are judged."""
+    return {on: scores[rows[on]] for on in JUDGED}
 
 
 def system_of(store: Store, rows: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]) -> System:
@@ -237,7 +242,7 @@ def ceiling(
         best = best_balanced_scores(posterior(drawn.cues, CUE_SHARE, planted, MODALITIES), edges, weights)
     else:
         best = best_scores(drawn.cues, CUE_SHARE, planted, MODALITIES)
-    return {on: best[rows[on]].clip(0, 1) for on in JUDGED}
+    return judged(best.clip(0, 1), rows)
 
 
 def tables(records: dict[str, list[dict]]) -> str:

@@ -3,7 +3,7 @@
 A teacher is a store whose training clips without labels have its scores for labels. The plan is in docs/benchmark.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from apt_lightning.experiments.plan import Unit
 from apt_lightning.stages.load import load
 from apt_lightning.stages.metric import labels_of_other_sources
 from apt_lightning.stages.names import BEST, stage1
-from studies.benchmark import figures, interval, out_of_fold, study, table_of, train
+from studies.benchmark import CEILING, figures, interval, judged, out_of_fold, study, system_of, train
 from studies.embedding_study import write_store
 
 WORLDS = {"plain": Planted(), "shared": Planted(shared=0.3)}
@@ -41,7 +41,6 @@ ARMS = (
     "taught by the best",
 )
 ALONE, ALL, SAME, ITSELF, SHUFFLED, BEST_TEACHER = ARMS
-CEILING = "ceiling"
 SQUARED = ("--model.loss.mae_weight=0", "--model.loss.bell_weight=0", "--data.batch_size=128")
 FEW = (*SQUARED, "--patience=30", "--trainer.max_epochs=200")
 """Options of a training on the labelled clips alone, whose epochs have three steps."""
@@ -55,6 +54,11 @@ def labelled_rows(drawn: SyntheticFeatures, seed: int) -> np.ndarray:
     order = np.random.default_rng([seed, 2]).permutation(len(sources))
     kept = sources[order[: np.searchsorted(counts[order].cumsum(), LABELLED) + 1]]
     return rows[np.isin(drawn.source[rows], kept)]
+
+
+def joined(drawn: SyntheticFeatures, names: Iterable[str]) -> np.ndarray:
+    """Vectors of modalities side by side, (N, D)."""
+    return np.hstack([drawn.features[name] for name in names])
 
 
 def targets(drawn: SyntheticFeatures, planted: Planted, few: np.ndarray, seed: int) -> dict[str, dict[str, np.ndarray]]:
@@ -71,13 +75,12 @@ def targets(drawn: SyntheticFeatures, planted: Planted, few: np.ndarray, seed: i
     own[few] = True
     keeps = (own | (drawn.split != "train"))[:, None]
 
-    def scores(names: list[str]) -> tuple[np.ndarray, float]:
-        x = np.hstack([drawn.features[name] for name in names]).astype(np.float64)
+    def scores(x: np.ndarray) -> tuple[np.ndarray, float]:
         return ridge(x[few], drawn.labels[few], x[held_out], drawn.labels[held_out], x)
 
-    of_all, strength = scores(list(SIZES))
+    everything = joined(drawn, SIZES).astype(np.float64)
+    of_all, strength = scores(everything)
     same = drawn.labels.copy()
-    everything = np.hstack([drawn.features[name] for name in SIZES]).astype(np.float64)
     same[few] = (same[few] + out_of_fold(everything[few], same[few], drawn.source[few], strength)) / 2
     taught = {
         ALL: of_all,
@@ -88,7 +91,8 @@ def targets(drawn: SyntheticFeatures, planted: Planted, few: np.ndarray, seed: i
     by_arm |= {ALONE: drawn.labels, SAME: same.clip(0, 1)}
     made = {arm: dict.fromkeys(SUBSETS, found) for arm, found in by_arm.items()}
     made[ITSELF] = {
-        subset: np.where(keeps, drawn.labels, scores(names)[0]).clip(0, 1) for subset, names in SUBSETS.items()
+        subset: np.where(keeps, drawn.labels, scores(joined(drawn, names).astype(np.float64))[0]).clip(0, 1)
+        for subset, names in SUBSETS.items()
     }
     return made
 
@@ -96,10 +100,10 @@ def targets(drawn: SyntheticFeatures, planted: Planted, few: np.ndarray, seed: i
 def record(world: str, n_clips: int, seed: int, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Train a net for each arm and subset on one draw of clips; its figures on the test clips."""
     drawn = synthetic_features(n_clips, seed, grouped=True, planted=WORLDS[world])
-    joined = {name: np.hstack([drawn.features[n] for n in names]) for name, names in SUBSETS.items()}
+    vectors = {subset: joined(drawn, names) for subset, names in SUBSETS.items()}
     rows = {on: np.flatnonzero(drawn.split == on) for on in ("train", "validation", "test")}
     few = labelled_rows(drawn, seed)
-    whole = Store.open(write_store(folder / "whole", replace(drawn, features=joined)))
+    whole = Store.open(write_store(folder / "whole", replace(drawn, features=vectors)))
     systems: dict[str, dict[str, System]] = {subset: {} for subset in SUBSETS}
     made = targets(drawn, WORLDS[world], few, seed)
     for arm in ARMS:
@@ -111,16 +115,16 @@ def record(world: str, n_clips: int, seed: int, folder: Path) -> dict[str, dict[
                 labels=made[arm][subsets[0]][used],
                 source=drawn.source[used],
                 split=drawn.split[used],
-                features={name: joined[name][used] for name in subsets},
+                features={name: vectors[name][used] for name in subsets},
             )
             units = [unit(subset, FEW if len(used) < n_clips else MANY) for subset in subsets]
             base = train(own, write_store(own, kept), seed, units)
             for subset in subsets:
                 found = scores(base / stage1(subset) / BEST, whole)
-                systems[subset][arm] = _system(whole, rows, drawn.labels, found)
+                systems[subset][arm] = system_of(whole, rows, judged(found, rows))
     for subset, names in SUBSETS.items():
         best = best_scores(drawn.cues, CUE_SHARE, WORLDS[world], names).clip(0, 1)
-        systems[subset][CEILING] = _system(whole, rows, drawn.labels, best)
+        systems[subset][CEILING] = system_of(whole, rows, judged(best, rows))
     return {subset: figures(arms, drawn.labels[few]) for subset, arms in systems.items()}
 
 
@@ -135,10 +139,6 @@ def scores(checkpoint: Path, store: Store) -> np.ndarray:
     with torch.inference_mode():
         batch = ClipDataset(store, module.modalities)[torch.arange(len(store.clips))]
         return module(batch).clamp(0, 1).double().numpy()
-
-
-def _system(store: Store, rows: Mapping[str, np.ndarray], labels: np.ndarray, predicted: np.ndarray) -> System:
-    return System(*([table_of(store, rows[on], labels, predicted[rows[on]])] for on in ("test", "validation")))
 
 
 def tables(records: dict[str, list[dict]]) -> str:

@@ -19,9 +19,7 @@ from apt_lightning.data.faults import FAULTS, Outcome
 from apt_lightning.data.media.extraction import Extraction
 from apt_lightning.data.preparation.pool import Result
 from apt_lightning.data.preparation.share import extracting, in_time
-from apt_lightning.networks import (
-    SequenceEncoder,
-)
+from apt_lightning.networks import SequenceEncoder
 from apt_lightning.stages import explanation
 from apt_lightning.stages.among_training import among_training
 from apt_lightning.stages.checkpoint import read_stage

@@ -62,6 +62,8 @@ class Worker:
     fresh: bool = True
     """Whether it has had no clip before the one in its hands."""
     buffer: bytearray = field(default_factory=bytearray)
+    begun: Row | None = None
+    """Its line, where the bytes that follow are not all there."""
 
     def __post_init__(self) -> None:
         package = str(Path(__file__).parents[3])
@@ -100,15 +102,22 @@ class Worker:
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         if not data:
             return None
+        searched = len(self.buffer)  # a long line is looked through once
         self.buffer += data
         rows = []
-        while end := self.buffer.find(b"\n") + 1:
-            row = json.loads(self.buffer[:end])
-            whole = end + row["bytes"]
-            if len(self.buffer) < whole:
+        while True:
+            if self.begun is None:
+                end = self.buffer.find(b"\n", searched) + 1
+                if not end:
+                    break
+                self.begun, searched = json.loads(self.buffer[:end]), 0
+                del self.buffer[:end]
+            size = self.begun["bytes"]
+            if len(self.buffer) < size:
                 break
-            rows.append(row | {"data": self.buffer[end:whole]})
-            del self.buffer[:whole]
+            rows.append(self.begun | {"data": self.buffer[:size]})
+            del self.buffer[:size]
+            self.begun, searched = None, 0
         return rows
 
     def end(self, grace: float) -> str:

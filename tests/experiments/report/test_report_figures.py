@@ -4,8 +4,7 @@ import json
 import shutil
 
 import numpy as np
-import pytest
-from fake_run import make_run, make_store
+from fake_run import make_run
 from report_page import Page
 
 from apt_lightning.evaluation.predictions import read_predictions
@@ -14,21 +13,6 @@ from apt_lightning.evaluation.tables import number
 from apt_lightning.experiments.report.page import read_runs, write_report
 from apt_lightning.experiments.report.run import Run
 from apt_lightning.experiments.report.verdict import verdict
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("report") / "data")
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("runs") / "one", store)
-
-
-@pytest.fixture(scope="module")
-def text(run):
-    return write_report(read_runs([run])).read_text(encoding="utf-8")
 
 
 def test_figures_equal_an_independent_computation(run, text):

@@ -60,23 +60,8 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("report") / "data")
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("runs") / "one", store)
-
-
-@pytest.fixture(scope="module")
 def seeds(store, tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "seeds", store, seeds=(1, 2, 3), seed=7)
-
-
-@pytest.fixture(scope="module")
-def text(run):
-    return write_report(read_runs([run])).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
